@@ -1,0 +1,209 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// The sentinels of a run. They are matched with errors.Is, also after crossing to another process and back.
+var (
+	// ErrTimeout is inside the TaskError of a call that ran longer than its Timeout. It is context.DeadlineExceeded, too.
+	ErrTimeout error = timeoutError{}
+	// ErrMemory is inside the CrashError of a worker that ended because it had used up its memory.
+	ErrMemory = errors.New("memory limit exceeded")
+	// ErrGoexit is inside the TaskError of a call that ended its goroutine with runtime.Goexit instead of returning.
+	ErrGoexit = errors.New("the task called runtime.Goexit (t.FailNow and t.Skip do) instead of returning")
+	// ErrNotRun says that some calls were never started: something ended the run before their turn.
+	ErrNotRun = errors.New("not run")
+	// ErrClosed is the answer to work that is handed to something that was closed.
+	ErrClosed = errors.New("closed")
+)
+
+type timeoutError struct{}
+
+func (timeoutError) Error() string        { return "timed out" }
+func (timeoutError) Timeout() bool        { return true }
+func (timeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
+
+// maxPrinted is how many failures RunError.Error spells out.
+const maxPrinted = 25
+
+// RunError is what a run that did not go well returns, for one failure as for a thousand; it is never returned empty.
+//
+// errors.Is and errors.As look into every failed task and into Cause; errors.Is(err, ErrNotRun) tells whether any task
+// was left out.
+type RunError struct {
+	Failed []*TaskError // the tasks that failed, in index order
+	NotRun int          // how many tasks were never started; of a stream, how many had been drawn and were not started
+	Cause  error        // what ended the run besides its tasks (a cancelled context, a faulty option, a backend that cannot start), or nil
+}
+
+// Unwrap returns the failed tasks, each a *TaskError, in index order.
+func (e *RunError) Unwrap() []error {
+	errs := make([]error, len(e.Failed))
+	for i, f := range e.Failed {
+		errs[i] = f
+	}
+	return errs
+}
+
+// Is reports whether target is ErrNotRun and tasks were not run, or is found in Cause.
+func (e *RunError) Is(target error) bool {
+	return target == ErrNotRun && e.NotRun > 0 || e.Cause != nil && errors.Is(e.Cause, target)
+}
+
+// As looks for target's type in Cause; the failed tasks are reached through Unwrap.
+func (e *RunError) As(target any) bool { return e.Cause != nil && errors.As(e.Cause, target) }
+
+// Error spells out the first 25 failures, a line each, and counts the others.
+func (e *RunError) Error() string { return prefix + e.text(plain) }
+
+// Format prints the stacks of panics, too, for the verb %+v.
+func (e *RunError) Format(s fmt.State, verb rune) { format(s, verb, e, e.text) }
+
+func (e *RunError) text(show func(error) string) string {
+	var parts []string
+	if e.Cause != nil {
+		parts = append(parts, show(e.Cause))
+	}
+	for i, f := range e.Failed {
+		if i == maxPrinted {
+			parts = append(parts, fmt.Sprintf("and %d more", len(e.Failed)-maxPrinted))
+			break
+		}
+		parts = append(parts, f.text(show))
+	}
+	switch {
+	case e.NotRun == 1:
+		parts = append(parts, "1 task was not run")
+	case e.NotRun > 1:
+		parts = append(parts, fmt.Sprintf("%d tasks were not run", e.NotRun))
+	}
+	if len(e.Failed) < 2 {
+		return strings.Join(parts, "; ")
+	}
+	return fmt.Sprintf("%d tasks failed:\n\t%s", len(e.Failed), strings.Join(parts, "\n\t"))
+}
+
+// TaskError is the failure of one task.
+type TaskError struct {
+	Index    int    // the task's number in its run, from 0
+	Name     string // its Named name, else the function's full name
+	Site     string // file:line of the Delayed, known for misuse only
+	Args     string // its arguments, shortened
+	Attempts int    // how often it was started; 0 when it never was (misuse, an argument that cannot be sent)
+	Err      error  // what the function returned, or a *PanicError, ErrGoexit, ErrTimeout, a *CrashError, ...
+}
+
+func (e *TaskError) Unwrap() error { return e.Err }
+
+// Error says which task failed, with what arguments and why.
+func (e *TaskError) Error() string { return prefix + e.text(plain) }
+
+// Format prints the stack of a panic, too, for the verb %+v.
+func (e *TaskError) Format(s fmt.State, verb rune) { format(s, verb, e, e.text) }
+
+func (e *TaskError) text(show func(error) string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "task %d (", e.Index)
+	if e.Site != "" {
+		b.WriteString(e.Site + ", ")
+	}
+	b.WriteString(e.Name)
+	if e.Args != "" {
+		b.WriteString("(" + e.Args + ")")
+	}
+	b.WriteString(")")
+	if e.Attempts > 1 {
+		fmt.Fprintf(&b, ", attempt %d", e.Attempts)
+	}
+	b.WriteString(": ")
+	if e.Err != nil {
+		b.WriteString(show(e.Err))
+	}
+	return b.String()
+}
+
+// PanicError is a panic of a task, caught on its worker.
+type PanicError struct {
+	Value any    // what was given to panic; in another process it came as itself where it could be sent, else as text
+	Stack []byte // the panicking goroutine's stack, as debug.Stack prints it
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
+
+// Unwrap returns the value given to panic when it is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// Format prints the stack, too, for the verb %+v.
+func (e *PanicError) Format(s fmt.State, verb rune) {
+	format(s, verb, e, func(func(error) string) string { return e.Error() + "\n" + string(e.Stack) })
+}
+
+// CrashError tells how a worker ended while it had, or may have had, a call in its hands. That call may have run in part.
+type CrashError struct {
+	PID, ExitCode int    // of a worker process; ExitCode is -1 when a signal ended it
+	Signal        string // "killed", "segmentation fault", ...; empty when it exited
+	Reason        string // "signal: killed", "exit status 3", "connection lost"
+	Stderr        string // the tail of the worker's stderr, where it was captured
+	Trace         string // the Go runtime's own crash report, where there is one
+	Err           error  // ErrMemory when memory was the reason, else nil
+}
+
+func (e *CrashError) Error() string {
+	s := "its worker ended with " + e.Reason
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	} else if e.Signal == "killed" {
+		s += " (often out of memory)"
+	}
+	s += "; it may have run in part"
+	if e.Stderr != "" {
+		s += fmt.Sprintf("; stderr ends: %q", e.Stderr)
+	}
+	return s
+}
+
+// Unwrap returns ErrMemory when memory was the reason.
+func (e *CrashError) Unwrap() error { return e.Err }
+
+// Format prints the runtime's crash report, too, for the verb %+v.
+func (e *CrashError) Format(s fmt.State, verb rune) {
+	format(s, verb, e, func(func(error) string) string { return e.Error() + "\n" + e.Trace })
+}
+
+// Failures returns every failed task in err's tree, in index order: nil when there is none.
+func Failures(err error) []*TaskError {
+	if run, ok := errors.AsType[*RunError](err); ok {
+		return run.Failed
+	}
+	if task, ok := errors.AsType[*TaskError](err); ok {
+		return []*TaskError{task}
+	}
+	return nil
+}
+
+// prefix stands once before what a caller prints; an error of a nested run loses it inside the outer one.
+const prefix = "parallel: "
+
+func plain(err error) string { return strings.TrimPrefix(err.Error(), prefix) }
+
+func withStacks(err error) string { return strings.TrimPrefix(fmt.Sprintf("%+v", err), prefix) }
+
+// format prints err for the verbs of fmt: %+v with stacks, everything else as its text.
+func format(s fmt.State, verb rune, err error, text func(func(error) string) string) {
+	switch {
+	case verb == 'v' && s.Flag('+'):
+		io.WriteString(s, text(withStacks))
+	case verb == 'q':
+		fmt.Fprintf(s, "%q", err.Error())
+	default:
+		io.WriteString(s, err.Error())
+	}
+}
