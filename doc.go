@@ -1,0 +1,2 @@
+// Package parallel runs function calls in parallel.
+package parallel

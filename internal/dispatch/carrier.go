@@ -1,0 +1,452 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/gojoblib/parallel/backend"
+	"github.com/gojoblib/parallel/internal/plan"
+	"github.com/gojoblib/parallel/internal/wire"
+)
+
+// carrier drives one worker that shares no memory with the run. Its loop keeps the worker supplied and takes in what it reports:
+//
+//	fill ── claim ── send ──> Batch          the worker runs its calls
+//	  ^                         |            Started, Done, Failed: one by one
+//	  └──── news <── Recv ──────┘            Trimmed: the rest comes back, for an idle worker
+//	                    |
+//	                  lost ── what had begun has crashed, the rest comes back, another worker takes its place
+//
+// Each call is answered once, whatever is reported twice, late or not at all.
+type carrier struct {
+	run    *run
+	link   backend.Carrier
+	id     int
+	pace   plan.Pace
+	depth  int // batches to keep in flight
+	seat   seat
+	spoke  bool // it has given news
+	unhook func() bool
+
+	flight []*batch // in the worker's hands, in the order they were sent; guarded by run.mu
+	killed *batch   // the batch whose call was killed at its Timeout; guarded by run.mu
+}
+
+// batch is some calls in a worker's hands. It is guarded by run.mu.
+type batch struct {
+	id       uint64
+	calls    []int // their numbers in the run
+	attempt  int
+	answered []bool
+	open     int // calls that are neither answered nor given back
+	limit    int // calls from here on were given back
+	unsent   bool // it did not reach the worker
+	trimming bool
+	firm     bool // a Trim brought nothing back
+	current  int  // the last call reported as started, -1 before
+	timer    *time.Timer
+	took     time.Duration
+}
+
+var batchID atomic.Uint64
+
+func (r *run) newCarrier(w backend.Carrier, id int) *carrier {
+	traits := r.Backend.Traits()
+	c := &carrier{run: r, link: w, id: id, depth: traits.InFlight, pace: plan.Pace{Target: traits.Batch, Fixed: r.Batch}}
+	if c.depth == 0 {
+		c.depth = 2
+	}
+	if c.pace.Target == 0 {
+		c.pace.Target = 2 * time.Millisecond
+	}
+	if r.stream != nil {
+		c.pace.Max = plan.Block
+	}
+	r.mu.Lock()
+	r.regain.Store(true)
+	r.carriers = append(r.carriers, c)
+	r.mu.Unlock()
+	return c
+}
+
+func (c *carrier) start() {
+	c.unhook = context.AfterFunc(c.run.ctx, c.halt)
+	go c.loop()
+}
+
+func (c *carrier) loop() {
+	for c.fill() {
+		news, err := c.link.Recv()
+		if err != nil {
+			c.lost(err)
+			return
+		}
+		c.spoke = true
+		c.news(news)
+	}
+	c.leave()
+	c.run.left()
+}
+
+// leave ends the worker.
+func (c *carrier) leave() {
+	c.unhook()
+	r := c.run
+	r.mu.Lock()
+	r.carriers = slices.DeleteFunc(r.carriers, func(other *carrier) bool { return other == c })
+	r.mu.Unlock()
+	if err := c.link.Close(); err != nil {
+		r.fault(fmt.Errorf("closing a worker: %w", err))
+	}
+}
+
+// fill hands batches over until enough are in flight; false: nothing is, and there is nothing left to do. One batch beside
+// the one that runs hides the way there and back; near the end it would only wait behind it.
+func (c *carrier) fill() bool {
+	r := c.run
+	for {
+		r.mu.Lock()
+		flying := len(c.flight)
+		r.mu.Unlock()
+		if flying >= c.depth || flying > 0 && r.avail.Load()-r.next.Load() < int64(r.N) {
+			return true
+		}
+		s, ok := r.claim(&c.pace, nil)
+		switch {
+		case ok:
+			c.send(s)
+		case flying > 0:
+			return true
+		default:
+			r.steal()
+			if !r.sleep(&c.seat) {
+				return false
+			}
+		}
+	}
+}
+
+// send encodes the calls of s and hands them over. A call that cannot be encoded fails alone.
+func (c *carrier) send(s span) {
+	r := c.run
+	b := &batch{id: batchID.Add(1), attempt: s.attempt, current: -1}
+	var body []byte
+	for i := s.lo; i < s.hi; i++ {
+		grown, err := r.work.Append(body, i, s.attempt, r.Seed)
+		if err != nil {
+			c.settled(i, r.fail(i, s.attempt, c.id, 0, &Misuse{Err: err}, false))
+			continue
+		}
+		body = grown
+		b.calls = append(b.calls, i)
+	}
+	n := len(b.calls)
+	if n == 0 {
+		return
+	}
+	b.answered, b.open, b.limit = make([]bool, n), n, n
+	r.mu.Lock()
+	c.flight = append(c.flight, b)
+	stopped := r.stopped.Load()
+	r.mu.Unlock()
+	err := c.link.Send(backend.Batch{ID: b.id, N: n, Timeout: r.Timeout, Started: r.careful(), Body: body})
+	if err != nil { // the worker is lost, as Recv says next; this batch it never had
+		r.mu.Lock()
+		b.unsent = true
+		r.mu.Unlock()
+	}
+	if stopped {
+		c.halt() // the stop may have come before the batch was in flight
+	}
+}
+
+// settled counts a call that was answered, unless it will be tried again.
+func (c *carrier) settled(i int, again bool) {
+	if again {
+		return
+	}
+	r := c.run
+	if r.stream != nil {
+		r.mu.Lock()
+		r.stream.ready(i, i+1)
+		r.mu.Unlock()
+	}
+	r.settle(1)
+}
+
+// news takes in what the worker reports.
+func (c *carrier) news(n backend.Report) {
+	r := c.run
+	r.mu.Lock()
+	at := slices.IndexFunc(c.flight, func(b *batch) bool { return b.id == n.Batch })
+	if at < 0 {
+		r.mu.Unlock()
+		return // an echo of a batch that has ended
+	}
+	b := c.flight[at]
+	r.mu.Unlock()
+	switch n.Kind {
+	case backend.Started:
+		c.began(b, n.Lo)
+	case backend.Done:
+		c.done(b, n)
+	case backend.Failed:
+		c.failed(b, n)
+	case backend.Trimmed:
+		c.trimmed(b, n.Lo)
+	}
+	r.mu.Lock()
+	if b.open == 0 {
+		c.flight = slices.DeleteFunc(c.flight, func(other *batch) bool { return other == b })
+		if b.timer != nil {
+			b.timer.Stop()
+		}
+		c.pace.Took(b.limit, b.took)
+	}
+	r.mu.Unlock()
+}
+
+// answer marks call k as answered and returns its number in the run; false: it was before, or there is no such call.
+func (c *carrier) answer(b *batch, k int, took time.Duration) (int, bool) {
+	c.run.mu.Lock()
+	defer c.run.mu.Unlock()
+	if k < 0 || k >= b.limit || b.answered[k] {
+		return 0, false
+	}
+	b.answered[k] = true
+	b.open--
+	b.took += took
+	if k == b.current && b.timer != nil {
+		b.timer.Stop()
+	}
+	return b.calls[k], true
+}
+
+func (c *carrier) began(b *batch, k int) {
+	r := c.run
+	r.mu.Lock()
+	if k < 0 || k >= b.limit || b.answered[k] || k <= b.current {
+		r.mu.Unlock()
+		return
+	}
+	b.current = k
+	if r.Timeout > 0 {
+		if b.timer != nil {
+			b.timer.Stop()
+		}
+		b.timer = time.AfterFunc(r.Timeout+Grace, func() { c.expire(b, k) })
+	}
+	i := b.calls[k]
+	r.mu.Unlock()
+	r.tell(Event{Kind: Started, Index: i, Attempt: b.attempt, Worker: c.id, At: time.Now()})
+}
+
+// expire kills the worker whose call k has not returned in time.
+func (c *carrier) expire(b *batch, k int) {
+	r := c.run
+	r.mu.Lock()
+	late := b.current == k && k < b.limit && !b.answered[k]
+	if late {
+		c.killed = b
+	}
+	r.mu.Unlock()
+	if late {
+		c.link.Kill(backend.ErrTimeout)
+	}
+}
+
+func (c *carrier) done(b *batch, n backend.Report) {
+	r, body := c.run, n.Body
+	each := n.Took / time.Duration(max(1, n.Hi-n.Lo))
+	for k := max(n.Lo, 0); k < min(n.Hi, len(b.calls)); k++ {
+		one, rest, bad := wire.CutFrame(body)
+		body = rest
+		i, first := c.answer(b, k, each)
+		if !first {
+			continue
+		}
+		if bad == nil {
+			bad = r.work.Store(i, one, b.attempt, each)
+		}
+		if bad != nil {
+			c.settled(i, r.fail(i, b.attempt, c.id, each, fmt.Errorf("its result cannot be read: %w", bad), false))
+			continue
+		}
+		c.settled(i, false)
+		r.tell(Event{Kind: Finished, Index: i, Attempt: b.attempt, Worker: c.id, At: time.Now(), Took: each})
+	}
+}
+
+func (c *carrier) failed(b *batch, n backend.Report) {
+	i, first := c.answer(b, n.Lo, n.Took)
+	if !first {
+		return
+	}
+	err, refused, bad := wire.ReadFailure(n.Body)
+	switch {
+	case bad != nil:
+		err, refused = fmt.Errorf("its error cannot be read: %w", bad), true
+	case refused:
+		err = &Misuse{Err: err}
+	case c.run.Timeout > 0 && errors.Is(err, backend.ErrTimeout):
+		err = c.run.timedOut()
+	}
+	c.settled(i, c.run.fail(i, b.attempt, c.id, n.Took, err, !refused))
+}
+
+// trimmed takes back the calls from k on, which the worker has not started and will not.
+func (c *carrier) trimmed(b *batch, k int) {
+	r := c.run
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b.trimming = false
+	b.firm = !c.takeBack(b, max(k, 0))
+}
+
+// takeBack gives the calls of b from k on back to the run, but for those that were answered. The caller holds the lock.
+func (c *carrier) takeBack(b *batch, k int) bool {
+	some := false
+	for ; b.limit > k; b.limit-- {
+		if i := b.calls[b.limit-1]; !b.answered[b.limit-1] {
+			b.open--
+			some = true
+			c.run.giveBackLocked(span{i, i + 1, b.attempt})
+		}
+	}
+	return some
+}
+
+// steal asks the worker with the most calls that it has surely not begun for half of them.
+func (r *run) steal() {
+	r.mu.Lock()
+	var from *carrier
+	var most *batch
+	free := 0
+	for _, c := range r.carriers {
+		for at, b := range c.flight {
+			n := b.open
+			if at == 0 {
+				n-- // one of them is running
+			}
+			if n > free && !b.trimming && !b.firm {
+				from, most, free = c, b, n
+			}
+		}
+	}
+	if most == nil {
+		r.mu.Unlock()
+		return
+	}
+	most.trimming = true
+	id, at := most.id, most.limit-(free+1)/2
+	r.mu.Unlock()
+	from.link.Trim(id, at)
+}
+
+// halt asks the worker to end what it runs, and ends it when it has not done so within Grace.
+func (c *carrier) halt() {
+	r := c.run
+	r.mu.Lock()
+	var ids []uint64
+	for _, b := range c.flight {
+		ids = append(ids, b.id)
+	}
+	r.mu.Unlock()
+	if len(ids) == 0 {
+		return
+	}
+	for _, id := range ids {
+		c.link.Trim(id, 0)
+		c.link.Cancel(id)
+	}
+	time.AfterFunc(Grace, func() {
+		r.mu.Lock()
+		late := slices.ContainsFunc(c.flight, func(b *batch) bool { return slices.Contains(ids, b.id) })
+		r.mu.Unlock()
+		if late {
+			c.link.Kill(context.Cause(r.ctx))
+		}
+	})
+}
+
+// maxStillborn is how many workers in a row may be lost before any news of theirs.
+const maxStillborn = 3
+
+// lost accounts for a worker that is gone, and puts another in its place.
+func (c *carrier) lost(err error) {
+	r := c.run
+	gone, ok := errors.AsType[*backend.Lost](err)
+	if !ok {
+		gone = &backend.Lost{Cause: err}
+	}
+	began := map[uint64]int{}
+	for _, f := range gone.Batches {
+		began[f.Batch] = f.Began
+	}
+	type victim struct {
+		b *batch
+		k int
+	}
+	var victims []victim
+	r.mu.Lock()
+	for _, b := range c.flight {
+		if b.timer != nil {
+			b.timer.Stop()
+		}
+		if n, known := began[b.id]; known || b.unsent {
+			c.takeBack(b, max(n, 0))
+		}
+		for k := range b.limit {
+			if !b.answered[k] {
+				victims = append(victims, victim{b, k})
+			}
+		}
+	}
+	killed := c.killed
+	c.flight = nil
+	r.mu.Unlock()
+
+	for _, v := range victims {
+		i := v.b.calls[v.k]
+		why := crash(gone.Cause)
+		switch {
+		case v.b == killed && v.k == v.b.current:
+			why = r.timedOut()
+		case r.stopped.Load():
+			why = context.Cause(r.ctx)
+		}
+		r.tell(Event{Kind: Lost, Index: i, Attempt: v.b.attempt, Worker: c.id, At: time.Now(), Err: why})
+		c.settled(i, r.fail(i, v.b.attempt, c.id, 0, why, true))
+	}
+
+	r.mu.Lock()
+	if c.spoke {
+		r.stillborn = 0
+	} else {
+		r.stillborn++
+	}
+	hopeless := r.stillborn >= maxStillborn
+	over := r.drained()
+	r.mu.Unlock()
+	c.leave()
+	if hopeless {
+		r.stop(fmt.Errorf("%d workers in a row ended before they did anything: %w", maxStillborn, gone.Cause))
+	}
+	if r.stopped.Load() || over {
+		r.left()
+		return
+	}
+	r.hire()
+}
+
+// crash is what a lost worker means for the call that it was running.
+func crash(cause error) error {
+	if c, ok := errors.AsType[*backend.CrashError](cause); ok {
+		return c
+	}
+	return &backend.CrashError{ExitCode: -1, Reason: cause.Error(), Err: cause}
+}

@@ -1,0 +1,95 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/gojoblib/parallel/backend"
+)
+
+// Misuse is the error of a call that cannot be made at all, wherever it runs: it was not started and is not retried.
+type Misuse struct {
+	Site string // file:line, where it is known
+	Err  error
+}
+
+func (e *Misuse) Error() string { return e.Err.Error() }
+func (e *Misuse) Unwrap() error { return e.Err }
+
+// fail decides what a failed attempt means for its call and for the run. It returns true when the call will be tried
+// again; else the failure stands. The caller counts the call as settled in that case.
+func (r *run) fail(i, attempt, worker int, took time.Duration, err error, again bool) bool {
+	failure := &backend.TaskError{Index: i, Name: r.work.Name(i), Args: r.work.Args(i), Attempts: attempt, Err: err}
+	if m, ok := err.(*Misuse); ok {
+		failure.Site, failure.Err, failure.Attempts, again = m.Site, m.Err, 0, false
+	}
+	wait, again := r.again(failure, again)
+	event := Event{Kind: Failed, Index: i, Attempt: attempt, Worker: worker, At: time.Now(), Took: took, Err: failure.Err}
+
+	r.mu.Lock()
+	switch {
+	case r.stopped.Load() && causedBy(r.ctx, err):
+		r.cut = true
+		r.work.Fail(i, failure)
+		again = false
+	case again && !r.stopped.Load():
+		event.Kind = Retried
+		r.park(failure, wait)
+	default:
+		again = false
+		r.work.Fail(i, failure)
+		if r.stream == nil {
+			r.failed = append(r.failed, failure)
+			if !r.KeepGoing {
+				r.stopLocked(failure)
+			}
+		}
+	}
+	r.mu.Unlock()
+	r.tell(event)
+	return again
+}
+
+// again asks the retry policy. What a policy that panics leaves is the failure, with the panic beside it.
+func (r *run) again(failure *backend.TaskError, allowed bool) (wait time.Duration, again bool) {
+	if r.Retry == nil || !allowed || errors.Is(failure.Err, context.Canceled) || errors.Is(failure.Err, backend.ErrClosed) {
+		return 0, false
+	}
+	err := failure.Err
+	if fault := protect(func() error {
+		wait, again = r.Retry(err, failure.Attempts)
+		return nil
+	}); fault != nil {
+		failure.Err = errors.Join(err, fault)
+		return 0, false
+	}
+	return wait, again
+}
+
+// park keeps a failed call until its next attempt. The caller holds the lock.
+func (r *run) park(failure *backend.TaskError, wait time.Duration) {
+	if r.waiting == nil {
+		r.waiting = map[int]*retry{}
+	}
+	i := failure.Index
+	w := &retry{err: failure}
+	r.waiting[i] = w
+	again := span{i, i + 1, failure.Attempts + 1}
+	if wait <= 0 {
+		r.giveBackLocked(again)
+		return
+	}
+	w.timer = time.AfterFunc(wait, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.waiting[i] == w {
+			r.giveBackLocked(again)
+		}
+	})
+}
+
+// causedBy reports whether err is what ctx's end made of a call, and not a failure of its own.
+func causedBy(ctx context.Context, err error) bool {
+	return errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))
+}

@@ -1,0 +1,471 @@
+package dispatch
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gojoblib/parallel/backend"
+	"github.com/gojoblib/parallel/internal/plan"
+	"github.com/gojoblib/parallel/internal/scope"
+)
+
+// Grace is how long a call whose context has ended may take to return before it is given up.
+const Grace = 100 * time.Millisecond
+
+// Spec says how a run is to be carried out.
+type Spec struct {
+	Context   context.Context
+	Backend   backend.Backend
+	N         int           // workers wanted, at least 1
+	KeepGoing bool          // a failure does not stop the run
+	Timeout   time.Duration // of each attempt; 0: none
+	Retry     func(err error, attempt int) (wait time.Duration, again bool)
+	Batch     int // calls per chunk or message; 0: by measurement
+	Seed      uint64
+	Listen    func(Event) // called by workers, several at once; nil: nobody listens
+}
+
+// Work is the calls of a run, numbered from 0, as whoever declared them keeps them. What a call leaves behind goes where no other call
+// writes, so that workers need no lock.
+type Work interface {
+	// Run makes the calls [lo,hi) in this process, in order, and returns the number of the first it did not start. For each it asks
+	// t.Begin first, t.Ended afterwards, and keeps the value only if that says so.
+	Run(t *Thread, lo, hi int) int
+	// Name returns a call's name, Args its arguments in short.
+	Name(i int) string
+	Args(i int) string
+	// Strangers returns the calls whose functions a Carrier's far end could not find. It is asked before anything has run;
+	// a stream, whose calls are not known yet, has none.
+	Strangers() []*backend.TaskError
+	// Append encodes a call for a Carrier; after an error b is as it was.
+	Append(b []byte, i, attempt int, seed uint64) ([]byte, error)
+	// Store keeps an encoded result.
+	Store(i int, b []byte, attempt int, took time.Duration) error
+	// Fail keeps a call's failure. A run of slices needs nothing here: its failures are in the RunError.
+	Fail(i int, err *backend.TaskError)
+}
+
+// span is the calls [lo,hi), about to be started for the attempt-th time.
+type span struct{ lo, hi, attempt int }
+
+// run is the state of one run, finite or stream.
+type run struct {
+	Spec
+	work   Work
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	stream *stream        // nil in a finite run
+	nested bool           // its first worker works on the slot of the call that waits for it
+	opened int            // slots that a run at the top has reserved
+	unhook func() bool    // parts the run from the caller's context
+	regain atomic.Bool    // calls may come back after they were claimed
+	done   sync.WaitGroup // until the last worker has left
+
+	stopped atomic.Bool // start no further call; read before every call
+	_       [64]byte
+	next    atomic.Int64 // calls below it have been claimed
+	_       [56]byte
+	avail   atomic.Int64 // calls below it exist
+	_       [56]byte
+	settled atomic.Int64 // calls that have ended for good
+	workers atomic.Int64 // workers that have not left
+	nback   atomic.Int64 // len(back)
+	nidle   atomic.Int64 // len(idle)
+
+	mu        sync.Mutex
+	wants     int    // workers wanted beyond those it has; guarded by the budget's lock
+	back      []span // calls that came back, to be claimed again
+	idle      []*seat
+	waiting   map[int]*retry // calls between two attempts, until the next begins
+	failed    []*backend.TaskError
+	cause     error // what stopped the run, when it was not a failed task
+	faults    []error
+	cut       bool // the run's stop ended some calls
+	numbered  int  // workers so far
+	abandoned int  // calls given up that still run
+	carriers  []*carrier
+	stillborn int // workers lost in a row that gave no news
+}
+
+// retry is a call between two attempts: its last failure, and the timer that brings it back, if it has to wait.
+type retry struct {
+	err   *backend.TaskError
+	timer *time.Timer
+}
+
+// seat is where a worker with nothing to do sleeps. Its channel is made when it is first needed.
+type seat struct{ wake chan struct{} }
+
+// Do runs the n calls of work and returns when all that were started have ended, but for those given up after a
+// Timeout. The error is nil when every call was made and succeeded.
+func Do(spec Spec, work Work, n int) *backend.RunError {
+	if n == 0 {
+		return nil
+	}
+	if spec.Context.Err() != nil {
+		return &backend.RunError{NotRun: n, Cause: cause(spec.Context)}
+	}
+	r := newRun(spec, work)
+	r.avail.Store(int64(n))
+	r.start(min(r.N, n))
+	r.done.Wait()
+	r.finish()
+	return r.report(n)
+}
+
+func newRun(spec Spec, work Work) *run {
+	r := &run{Spec: spec, work: work}
+	r.regain.Store(spec.Retry != nil)
+	r.done.Add(1)
+	r.ctx, r.cancel = context.WithCancelCause(spec.Context)
+	return r
+}
+
+// start sets n workers to work, or as many as the budget allows.
+func (r *run) start(n int) {
+	if r.Context.Done() != nil {
+		// The caller's context stops the run by itself: no worker polls it.
+		r.unhook = context.AfterFunc(r.Context, func() { r.stop(cause(r.Context)) })
+	}
+	r.nested = scope.From(r.Context) != nil || slots.within()
+	have := n
+	if r.nested {
+		have = 1 + slots.take(n-1, r.N)
+	} else {
+		slots.open(n)
+		r.opened = n
+	}
+	r.workers.Store(int64(have))
+	for k := range have {
+		if k > 0 && r.over() {
+			r.left() // the first workers were done before the last was needed
+			continue
+		}
+		r.hire()
+	}
+	if have < n {
+		slots.await(r, n-have)
+	}
+}
+
+// over reports whether no worker is needed any more.
+func (r *run) over() bool {
+	return r.stopped.Load() || r.stream == nil && !r.regain.Load() && r.next.Load() >= r.avail.Load()
+}
+
+// enlist adds a worker to a nested run that is still at work.
+func (r *run) enlist() bool {
+	for {
+		n := r.workers.Load()
+		if n == 0 || r.over() {
+			return false
+		}
+		if r.workers.CompareAndSwap(n, n+1) {
+			go r.hire()
+			return true
+		}
+	}
+}
+
+// hire starts one worker, which is counted already.
+func (r *run) hire() {
+	w, err := r.Backend.Start(r.ctx)
+	if err != nil {
+		r.stop(fmt.Errorf("cannot start a worker of backend %s: %w", r.Backend.Traits().Name, err))
+		r.left()
+		return
+	}
+	r.mu.Lock()
+	id := r.numbered
+	r.numbered++
+	r.mu.Unlock()
+	switch w := w.(type) {
+	case backend.InPlacer:
+		r.newThread(w, id).start()
+	case backend.Carrier:
+		if id == 0 {
+			r.refuse(r.work.Strangers())
+		}
+		r.newCarrier(w, id).start()
+	default:
+		r.stop(fmt.Errorf("backend %s starts workers of type %T, neither an InPlacer nor a Carrier", r.Backend.Traits().Name, w))
+		r.fault(w.Close())
+		r.left()
+	}
+}
+
+// left counts a worker out.
+func (r *run) left() {
+	last := r.workers.Add(-1) == 0
+	if !last || !r.nested {
+		slots.release()
+	}
+	if last {
+		r.done.Done()
+		if r.stream != nil {
+			r.stream.consumer.open()
+		}
+	}
+}
+
+// finish frees what the run holds, its workers having left.
+func (r *run) finish() {
+	if r.unhook != nil {
+		r.unhook()
+	}
+	if r.nested {
+		slots.leave(r)
+	} else {
+		slots.shut(r.opened)
+	}
+	r.cancel(errEnded)
+}
+
+// errEnded is the cause of the contexts of a run that has ended as it should.
+var errEnded = fmt.Errorf("the run has ended: %w", context.Canceled)
+
+// claim returns the calls that a worker should run next, waiting for some where wait says so. It returns false when
+// there will be none.
+func (r *run) claim(p *plan.Pace, s *seat) (span, bool) {
+	for {
+		if r.stopped.Load() {
+			return span{}, false
+		}
+		if r.nback.Load() > 0 {
+			if got, ok := r.takeBack(p); ok {
+				return got, true
+			}
+		}
+		if got, ok := r.takeNext(p); ok {
+			return got, true
+		}
+		if s == nil || !r.sleep(s) {
+			return span{}, false
+		}
+	}
+}
+
+// takeNext claims from the calls that nobody has claimed yet.
+func (r *run) takeNext(p *plan.Pace) (span, bool) {
+	for {
+		lo, end := r.next.Load(), r.avail.Load()
+		if lo >= end {
+			return span{}, false
+		}
+		n := int64(p.Next(int(end-lo), r.N))
+		if r.stream != nil {
+			n = min(n, plan.Block-lo%plan.Block)
+		}
+		if r.next.CompareAndSwap(lo, lo+n) {
+			return span{int(lo), int(lo + n), 1}, true
+		}
+	}
+}
+
+// takeBack claims from the calls that came back.
+func (r *run) takeBack(p *plan.Pace) (span, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.takeBackLocked(p)
+}
+
+func (r *run) takeBackLocked(p *plan.Pace) (span, bool) {
+	if len(r.back) == 0 {
+		return span{}, false
+	}
+	last := &r.back[len(r.back)-1]
+	got := *last
+	got.hi = got.lo + p.Next(got.hi-got.lo, r.N)
+	if last.lo = got.hi; last.lo == last.hi {
+		r.back = r.back[:len(r.back)-1]
+		r.nback.Add(-1)
+	}
+	if got.attempt > 1 {
+		delete(r.waiting, got.lo)
+	}
+	return got, true
+}
+
+// sleep waits until there may be something to claim; false: there never will be.
+func (r *run) sleep(s *seat) bool {
+	r.mu.Lock()
+	r.nidle.Add(1)
+	if r.stopped.Load() || r.drained() {
+		r.nidle.Add(-1)
+		r.mu.Unlock()
+		return false
+	}
+	if len(r.back) > 0 || r.next.Load() < r.avail.Load() {
+		r.nidle.Add(-1)
+		r.mu.Unlock()
+		return true
+	}
+	if s.wake == nil {
+		s.wake = make(chan struct{}, 1)
+	}
+	r.idle = append(r.idle, s)
+	r.mu.Unlock()
+	<-s.wake
+	return true
+}
+
+// drained reports whether every call that exists has been claimed, none can come back and no more will come.
+func (r *run) drained() bool {
+	if r.stream != nil && !r.stream.closed || r.next.Load() < r.avail.Load() {
+		return false
+	}
+	return !r.regain.Load() || r.settled.Load() == r.avail.Load()
+}
+
+// rouse wakes up to n idle workers.
+func (r *run) rouse(n int) {
+	if r.nidle.Load() == 0 {
+		return
+	}
+	r.mu.Lock()
+	r.rouseLocked(n)
+	r.mu.Unlock()
+}
+
+func (r *run) rouseLocked(n int) {
+	for ; n > 0 && len(r.idle) > 0; n-- {
+		last := len(r.idle) - 1
+		s := r.idle[last]
+		r.idle = r.idle[:last]
+		r.nidle.Add(-1)
+		s.wake <- struct{}{}
+	}
+}
+
+// giveBack puts calls up for claiming again.
+func (r *run) giveBack(s span) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.giveBackLocked(s)
+}
+
+func (r *run) giveBackLocked(s span) {
+	if s.lo < s.hi {
+		r.back = append(r.back, s)
+		r.nback.Add(1)
+		r.rouseLocked(s.hi - s.lo)
+	}
+}
+
+// settle counts n calls as ended for good.
+func (r *run) settle(n int) {
+	if r.settled.Add(int64(n)) == r.avail.Load() && r.nidle.Load() > 0 {
+		r.rouse(r.N) // the last call that might have come back has not
+	}
+	if r.stream != nil {
+		r.stream.feeder.open()
+	}
+}
+
+// stop ends the run: no call is started any more and the contexts of those running end.
+func (r *run) stop(why error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stopLocked(why)
+}
+
+func (r *run) stopLocked(why error) {
+	if r.stopped.Load() {
+		return
+	}
+	if task, ok := why.(*backend.TaskError); !ok {
+		r.cause = why
+	} else {
+		why = &stopError{task}
+	}
+	r.stopped.Store(true)
+	r.cancel(why)
+	for i, w := range r.waiting { // they will not be tried again: their last failure stands
+		if w.timer != nil {
+			w.timer.Stop()
+		}
+		delete(r.waiting, i)
+		r.keep(i, w.err)
+	}
+	r.back, r.waiting = nil, nil
+	r.nback.Store(0)
+	r.rouseLocked(len(r.idle))
+	if r.stream != nil {
+		r.stream.feeder.open()
+		r.stream.consumer.open()
+	}
+}
+
+// stopError is the cause of the contexts of calls that run while another one fails.
+type stopError struct{ first *backend.TaskError }
+
+func (e *stopError) Error() string        { return "stopped: " + e.first.Error() }
+func (e *stopError) Is(target error) bool { return target == context.Canceled }
+func (e *stopError) Unwrap() error        { return e.first }
+
+// keep records a call's failure for good. The caller holds the lock.
+func (r *run) keep(i int, err *backend.TaskError) {
+	r.work.Fail(i, err)
+	if r.stream == nil {
+		r.failed = append(r.failed, err)
+	} else {
+		r.stream.ready(i, i+1)
+	}
+	r.settled.Add(1)
+}
+
+// refuse stops a run, before anything has run, for calls that cannot be made.
+func (r *run) refuse(failed []*backend.TaskError) {
+	if len(failed) > 0 {
+		r.mu.Lock()
+		r.failed = failed
+		r.stopLocked(failed[0])
+		r.mu.Unlock()
+	}
+}
+
+// fault records what went wrong beside the calls.
+func (r *run) fault(err error) {
+	if err == nil {
+		return
+	}
+	r.mu.Lock()
+	r.faults = append(r.faults, err)
+	r.mu.Unlock()
+}
+
+// report sums up a run of n calls whose workers have left.
+func (r *run) report(n int) *backend.RunError {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := &backend.RunError{Failed: r.failed, NotRun: n - int(r.settled.Load()), Cause: r.cause}
+	if len(r.faults) > 0 {
+		e.Cause = errors.Join(append([]error{r.cause}, r.faults...)...)
+	}
+	complete := e.NotRun == 0 && !r.cut && (r.stream == nil || r.stream.closed)
+	if complete && len(e.Failed) == 0 && len(r.faults) == 0 {
+		return nil // whatever stopped the run came too late
+	}
+	slices.SortFunc(e.Failed, func(a, b *backend.TaskError) int { return cmp.Compare(a.Index, b.Index) })
+	return e
+}
+
+// cause tells why ctx has ended, so that errors.Is finds both its error and the cause it was given.
+func cause(ctx context.Context) error {
+	err, why := ctx.Err(), context.Cause(ctx)
+	if why == nil || errors.Is(why, err) {
+		return why
+	}
+	return &causeError{err, why}
+}
+
+type causeError struct{ err, why error }
+
+func (e *causeError) Error() string   { return e.err.Error() + ": " + e.why.Error() }
+func (e *causeError) Unwrap() []error { return []error{e.err, e.why} }

@@ -1,0 +1,105 @@
+// Package scope is what a call can learn, through its context, of the place it runs in: which call it is, and what its
+// worker keeps for it. It starts nothing.
+package scope
+
+import (
+	"context"
+	"sync"
+)
+
+// Scope is the context of a call. On the fast lane one Scope serves all calls of a worker, one after the other, and
+// only Index moves on: so it tells the truth to a call while it runs, and not to what outlives it.
+type Scope struct {
+	context.Context
+	Index   int
+	Attempt int
+	Seed    uint64 // the run's
+	Names   interface{ Name(index int) string }
+	Locals  *Locals
+}
+
+type key struct{}
+
+// Value returns the Scope itself for From, and what the embedded context holds for everyone else.
+func (s *Scope) Value(k any) any {
+	if k == (key{}) {
+		return s
+	}
+	return s.Context.Value(k)
+}
+
+// From returns the innermost Scope that ctx comes from; nil when ctx does not come from a call.
+func From(ctx context.Context) *Scope {
+	if ctx == nil {
+		return nil
+	}
+	s, _ := ctx.Value(key{}).(*Scope)
+	return s
+}
+
+// CallSeed mixes the run's seed with the call's index (SplitMix64), so that neighbours are strangers.
+func (s *Scope) CallSeed() uint64 {
+	z := s.Seed + 0x9e3779b97f4a7c15*(uint64(s.Index)+1)
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
+}
+
+// Locals holds what a worker has opened for its calls. Its methods may be called concurrently; the zero value is empty.
+type Locals struct {
+	mu     sync.Mutex
+	byKey  map[any]*local
+	opened []*local
+}
+
+type local struct {
+	mu    sync.Mutex
+	key   any
+	value any
+	open  bool
+	close func(any) error
+}
+
+// Get returns the value under key, and opens it first when it is not open. An error of open is returned and not
+// kept: the next Get tries again.
+func (l *Locals) Get(key any, open func() (any, error), close func(any) error) (any, error) {
+	l.mu.Lock()
+	v := l.byKey[key]
+	if v == nil {
+		if l.byKey == nil {
+			l.byKey = map[any]*local{}
+		}
+		v = &local{key: key, close: close}
+		l.byKey[key] = v
+	}
+	l.mu.Unlock()
+
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.open {
+		return v.value, nil
+	}
+	value, err := open()
+	if err != nil {
+		return nil, err
+	}
+	v.value, v.open = value, true
+	l.mu.Lock()
+	l.opened = append(l.opened, v)
+	l.mu.Unlock()
+	return value, nil
+}
+
+// Pop returns the function that closes the last value opened, which is no longer kept; nil when there is none.
+func (l *Locals) Pop() func() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := len(l.opened) - 1
+	if n < 0 {
+		return nil
+	}
+	v := l.opened[n]
+	l.opened = l.opened[:n]
+	delete(l.byKey, v.key)
+	return func() error { return v.close(v.value) }
+}

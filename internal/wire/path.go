@@ -1,0 +1,46 @@
+package wire
+
+import "reflect"
+
+// maxPath bounds the text of a path; what is further inside is left out.
+const maxPath = 200
+
+// pathError is an error and where in the value it was met: ".Parts[3].Done".
+type pathError struct {
+	path string
+	err  error
+}
+
+func (e *pathError) Error() string { return e.path + ": " + e.err.Error() }
+func (e *pathError) Unwrap() error { return e.err }
+
+// within says that err, unless it is nil, was met one step inside a value. Plans keep such errors: it changes none.
+func within(step string, err error) error {
+	if err == nil {
+		return nil
+	}
+	inner, ok := err.(*pathError)
+	if !ok {
+		inner = &pathError{"", err}
+	}
+	path := step + inner.path
+	if len(path) > maxPath {
+		path = path[:maxPath/2] + "…"
+	}
+	return &pathError{path, inner.err}
+}
+
+// labeled starts the path with the type it leads into; an error about that type itself names it anyway.
+func labeled(t reflect.Type, err error) error {
+	if e, ok := err.(*pathError); ok {
+		for t.Kind() == reflect.Pointer && t.Name() == "" {
+			t = t.Elem()
+		}
+		label := t.Name()
+		if label == "" {
+			label = t.String()
+		}
+		return within(label, e)
+	}
+	return err
+}

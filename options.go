@@ -1,0 +1,374 @@
+package parallel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gojoblib/parallel/backend"
+	"github.com/gojoblib/parallel/backend/threads"
+	"github.com/gojoblib/parallel/internal/dispatch"
+	"github.com/gojoblib/parallel/internal/plan"
+)
+
+// Option sets one thing of a run. One that does not apply to the function it is given to, is given twice or
+// contradicts another is an error of the run, before anything has run. A default from With never is: where it does
+// not apply it is ignored, and an explicit option wins over it.
+type Option interface{ apply(*config) }
+
+// config is what the options of one run add up to.
+type config struct {
+	caller    string          // the function that runs, for errors
+	accepts   optionSet       // the options it takes
+	given     optionSet       // the explicit ones so far, or those of one With
+	defaults  bool            // applying options of a With
+	ctx       context.Context // never nil once validated
+	n         NJobs           // workers wanted; -1: all CPUs
+	hint      Hint            // where to run, when backend is nil
+	backend   backend.Backend // the caller's own
+	timeout   time.Duration   // per attempt; 0: none
+	retry     func(err error, attempt int) (time.Duration, bool)
+	keepGoing bool
+	batch     int // tasks per chunk or message; 0: by measurement
+	window    int // PreDispatch; 0: by measurement
+	unordered bool
+	seed      uint64
+	faults    []error
+}
+
+type optionSet uint16
+
+const (
+	optNJobs optionSet = 1 << iota
+	optPrefer
+	optBackend
+	optContext
+	optTimeout
+	optRetry
+	optKeepGoing
+	optBatchSize
+	optPreDispatch
+	optUnordered
+	optSeed
+
+	optEverywhere = optPrefer | optBackend | optTimeout | optRetry | optBatchSize | optSeed
+)
+
+var optionNames = map[optionSet]string{
+	optNJobs: "NJobs", optPrefer: "Prefer", optBackend: "Backend", optContext: "Context", optTimeout: "Timeout", optRetry: "Retry",
+	optKeepGoing: "KeepGoing", optBatchSize: "BatchSize", optPreDispatch: "PreDispatch", optUnordered: "Unordered", optSeed: "Seed",
+}
+
+// whyNot says what to do instead of giving an option to a function that does not take it.
+var whyNot = map[optionSet]string{
+	optNJobs:       "n is its first argument",
+	optContext:     "the context is its first argument",
+	optKeepGoing:   "every item of a stream carries its own error, and break stops the run",
+	optPreDispatch: "its tasks are all known; PreDispatch is for Stream and Imap",
+	optUnordered:   "its results have their places; use Stream or ImapUnordered",
+}
+
+// option is an Option that is nothing else.
+type option struct {
+	is  optionSet
+	set func(*config)
+}
+
+func (o option) apply(c *config) {
+	if c.take(o.is) {
+		o.set(c)
+	}
+}
+
+// take notes that an option is given and reports whether it counts.
+func (c *config) take(o optionSet) bool {
+	if c.accepts&o == 0 {
+		if !c.defaults {
+			c.fault("%s does not apply to %s: %s", optionNames[o], c.caller, whyNot[o])
+		}
+		return false
+	}
+	if c.given&o != 0 {
+		c.fault("%s is given twice", optionNames[o])
+		return false
+	}
+	c.given |= o
+	return true
+}
+
+func (c *config) fault(format string, args ...any) {
+	c.faults = append(c.faults, fmt.Errorf(format, args...))
+}
+
+type defaultsKey struct{}
+
+// defaults is one With: its options, and the With around it.
+type defaults struct {
+	opts  []Option
+	outer *defaults
+}
+
+// With returns a context that carries defaults for every run under it, as joblib.parallel_config does: an option given
+// to a run wins over them, the innermost With over those around it. Options that do not apply to a run are ignored there.
+func With(ctx context.Context, opts ...Option) context.Context {
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	outer, _ := ctx.Value(defaultsKey{}).(*defaults)
+	return context.WithValue(ctx, defaultsKey{}, &defaults{opts, outer})
+}
+
+// configure adds up the options of a run. n is the positional number of workers, 0 where there is none.
+func configure(c *config, opts []Option) {
+	for _, o := range opts {
+		if o, ok := o.(contextOption); ok && c.accepts&optContext != 0 {
+			c.ctx = o.ctx
+		}
+	}
+	if c.ctx == nil {
+		c.fault("%s was given a nil context; pass context.Background()", c.caller)
+		c.ctx = context.Background()
+	}
+	if d, ok := c.ctx.Value(defaultsKey{}).(*defaults); ok {
+		c.inherit(d)
+	}
+	positional := c.accepts&optNJobs == 0
+	for _, o := range opts {
+		if o == nil {
+			c.fault("a nil Option is given to %s", c.caller)
+			continue
+		}
+		o.apply(c)
+	}
+	if c.given&optPrefer != 0 && c.given&optBackend != 0 {
+		c.fault("Prefer and Backend are both given: each says where tasks run")
+	}
+	if c.n == 0 {
+		what := "NJobs(0)"
+		if positional {
+			what = "n = 0"
+		}
+		c.fault("%s means no worker at all: use -1 for all CPUs, 1 for one task at a time", what)
+	}
+}
+
+// inherit applies the defaults of a With and of those around it, the outermost first.
+func (c *config) inherit(d *defaults) {
+	if d.outer != nil {
+		c.inherit(d.outer)
+	}
+	c.defaults = true
+	for _, o := range d.opts {
+		if o != nil {
+			o.apply(c)
+		}
+	}
+	c.defaults, c.given = false, 0
+}
+
+// err is what is wrong with the options, all of it; nil when nothing is.
+func (c *config) err() error { return errors.Join(c.faults...) }
+
+// spec is the run as the dispatcher wants it, or what is wrong with it.
+func (c *config) spec() (dispatch.Spec, error) {
+	cpus, err := cpus()
+	if err != nil && c.n < 0 {
+		c.faults = append(c.faults[:len(c.faults):len(c.faults)], err)
+	}
+	b := c.backend
+	switch {
+	case b != nil:
+	case c.hint == Processes:
+		c.faults = append(c.faults[:len(c.faults):len(c.faults)], errNoProcesses)
+	default:
+		b = threads.Backend{}
+	}
+	return dispatch.Spec{
+		Context: c.ctx, Backend: b, N: plan.Workers(int(c.n), cpus), KeepGoing: c.keepGoing, Timeout: c.timeout,
+		Retry: c.retry, Batch: c.batch, Seed: c.seed,
+	}, c.err()
+}
+
+// errNoProcesses is why Prefer(Processes) does not run yet.
+var errNoProcesses = errors.New("Prefer(Processes): this version has no worker processes yet; use Prefer(Threads), or Backend with one of your own")
+
+// String lists what the options set, for tests and bug reports.
+func (c *config) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s(n=%d", c.caller, c.n)
+	if c.timeout > 0 {
+		fmt.Fprintf(&b, ", timeout=%v", c.timeout)
+	}
+	if c.retry != nil {
+		b.WriteString(", retry")
+	}
+	if c.keepGoing {
+		b.WriteString(", keep going")
+	}
+	if c.batch > 0 {
+		fmt.Fprintf(&b, ", batch=%d", c.batch)
+	}
+	if c.window > 0 {
+		fmt.Fprintf(&b, ", pre-dispatch=%d", c.window)
+	}
+	if c.unordered {
+		b.WriteString(", unordered")
+	}
+	b.WriteString(")")
+	return b.String()
+}
+
+// NJobs is a number of workers: 4 is four, -1 all CPUs, -2 all but one, and so on, but never below 1; 0 is an error
+// of the run. More than there are CPUs is allowed, which is what tasks that wait want. It is also an Option where the number
+// of workers is not the first argument (Map, Imap, Starmap); the default is -1.
+//
+// CPUs are what the Go scheduler gives this process (GOMAXPROCS, which heeds CPU affinity and cgroup quotas), capped by
+// the environment variable PARALLEL_MAX_JOBS.
+type NJobs int
+
+// Workers returns how many workers n stands for on this machine, at least 1: joblib.effective_n_jobs.
+func (n NJobs) Workers() int {
+	cpus, _ := cpus()
+	return plan.Workers(int(n), cpus)
+}
+
+func (n NJobs) apply(c *config) {
+	if c.take(optNJobs) {
+		c.n = n
+	}
+}
+
+// maxJobs is the environment variable that caps what this program takes for the number of CPUs.
+const maxJobs = "PARALLEL_MAX_JOBS"
+
+func cpus() (int, error) {
+	n := runtime.GOMAXPROCS(0)
+	limit := os.Getenv(maxJobs)
+	if limit == "" {
+		return n, nil
+	}
+	m, err := strconv.Atoi(limit)
+	if err != nil || m < 1 {
+		return n, fmt.Errorf("the environment variable %s is %q: it must be a whole number of at least 1", maxJobs, limit)
+	}
+	return min(n, m), nil
+}
+
+// Hint says where tasks run.
+type Hint int
+
+const (
+	Threads   Hint = iota // on goroutines of this process
+	Processes             // in copies of this program, which can be killed and crash alone
+)
+
+// Prefer says where tasks run: Threads, the default, or Processes. It is a demand: what cannot be had is an error of the
+// run, except inside a worker process, where tasks always run on goroutines.
+func Prefer(h Hint) Option {
+	return option{optPrefer, func(c *config) {
+		if h != Threads && h != Processes {
+			c.fault("Prefer(%d): it takes Threads or Processes", int(h))
+		}
+		c.hint, c.backend = h, nil
+	}}
+}
+
+// Backend says that tasks run on workers of b. The run starts as many as it needs and closes them before it returns.
+func Backend(b backend.Backend) Option {
+	return option{optBackend, func(c *config) {
+		if b == nil {
+			c.fault("Backend(nil): give a backend, or leave the option out to run on goroutines")
+		}
+		c.backend = b
+	}}
+}
+
+type contextOption struct {
+	option
+	ctx context.Context
+}
+
+// Context gives a Parallel or Stream its context: when it ends, no task is started any more, the contexts of those running end,
+// and the run returns its cause. Inside a task it should come from the task's own context, which lets the inner run share
+// the outer one's workers. The default is context.Background().
+func Context(ctx context.Context) Option {
+	return contextOption{option{optContext, func(*config) {}}, ctx}
+}
+
+// Timeout bounds each attempt of a task, from its start. At the deadline the task's context ends, and it fails with
+// ErrTimeout whatever it returns after that; only that task fails. A goroutine cannot be killed: one that has not
+// returned 100 ms after its deadline is abandoned, which means that it may run on beyond the run and beyond n, that its late
+// result is dropped, and that it is not retried. More than n abandoned ones end the run.
+//
+// It costs about 1 µs per task and makes chunks of one, unless BatchSize says otherwise.
+func Timeout(d time.Duration) Option {
+	return option{optTimeout, func(c *config) {
+		if d <= 0 {
+			c.fault("Timeout(%v): it must be positive; leave it out for no timeout", d)
+		}
+		c.timeout = d
+	}}
+}
+
+// Retry gives a task that failed, panicked, timed out or lost its worker up to n further attempts, at once. Cancelled
+// tasks and those that cannot run at all (misuse, arguments that cannot be sent) are not repeated. The failure reported is
+// the last attempt's.
+func Retry(n int) Option {
+	return option{optRetry, func(c *config) {
+		if n < 0 {
+			c.fault("Retry(%d): it must not be negative", n)
+		}
+		if n > 0 {
+			c.retry = func(_ error, attempt int) (time.Duration, bool) { return 0, attempt <= n }
+		}
+	}}
+}
+
+// RetryIf lets f decide after each failed attempt, counted from 1, whether the task gets another and how long it waits for
+// that; waiting holds no worker. f may be called by several goroutines at once. What Retry never repeats is not asked.
+func RetryIf(f func(err error, attempt int) (wait time.Duration, again bool)) Option {
+	return option{optRetry, func(c *config) {
+		if f == nil {
+			c.fault("RetryIf(nil): give a function, or leave the option out")
+		}
+		c.retry = f
+	}}
+}
+
+// KeepGoing runs all tasks whatever happens and reports every failure. Without it the first failure stops the run.
+func KeepGoing() Option { return option{optKeepGoing, func(c *config) { c.keepGoing = true }} }
+
+// BatchSize makes workers take n tasks at a time. By default they take one at first, and soon as many as last 50 µs
+// on goroutines or 2 ms elsewhere. Tasks that wait for one another need BatchSize(1), and a worker each.
+func BatchSize(n int) Option {
+	return option{optBatchSize, func(c *config) {
+		if n < 1 {
+			c.fault("BatchSize(%d): it must be at least 1; leave it out to have it measured", n)
+		}
+		c.batch = n
+	}}
+}
+
+// PreDispatch bounds how many inputs of a Stream or Imap are drawn whose results have not been consumed. By default
+// that is twice the workers while tasks are slow, and up to 1,024 while they are so fast that hand-overs would cost
+// more than the tasks.
+func PreDispatch(n int) Option {
+	return option{optPreDispatch, func(c *config) {
+		if n < 1 {
+			c.fault("PreDispatch(%d): it must be at least 1; leave it out to have it measured", n)
+		}
+		c.window = n
+	}}
+}
+
+// Unordered makes a Stream hand out results as they complete instead of in the order of its tasks.
+func Unordered() Option { return option{optUnordered, func(c *config) { c.unordered = true }} }
+
+// Seed sets the run's seed, from which every task's is derived together with its index (see TaskFrom). The default is
+// 0: two runs draw the same numbers unless told otherwise.
+func Seed(seed uint64) Option { return option{optSeed, func(c *config) { c.seed = seed }} }

@@ -1,0 +1,121 @@
+package parallel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+
+	"github.com/gojoblib/parallel/internal/dispatch"
+)
+
+// Runner runs tasks and returns their results in the order of the tasks. A task without a result, one that failed and
+// one that was not run leave nil in their places; the error, when there is one, is a *RunError that tells which.
+//
+// It blocks until every task that was started has ended, but for those abandoned after a Timeout. It may be called
+// again, and by several goroutines at once: each call is a run of its own.
+type Runner func(tasks ...Task) ([]any, error)
+
+// Parallel returns a Runner with n workers: joblib's Parallel(n_jobs=n)(...).
+//
+//	cubes, err := Parallel(4)(Each(cube, xs)...)
+//
+// Without KeepGoing the first failure stops it: no further task is started, the contexts of those running end, and what
+// has been computed is returned beside the error. Faults of the options and of the tasks (a Delayed with the wrong number of arguments)
+// are all reported together, before anything has run.
+func Parallel[N int | NJobs](n N, opts ...Option) Runner {
+	c := &config{caller: "Parallel", accepts: optEverywhere | optContext | optKeepGoing, ctx: context.Background(), n: NJobs(n)}
+	c.positional(NJobs(n), opts)
+	return c.tasks
+}
+
+// positional is configure for functions that take n as their first argument, which wins over a default from With.
+func (c *config) positional(n NJobs, opts []Option) {
+	configure(c, opts)
+	c.n = n
+}
+
+func (c *config) tasks(tasks ...Task) ([]any, error) {
+	spec, err := c.spec()
+	if err == nil {
+		if e := misuse(tasks); e != nil {
+			return make([]any, len(tasks)), e
+		}
+	}
+	w := &array[Task, any]{lane: taskLane, in: tasks, out: make([]any, len(tasks))}
+	return w.out, w.do(spec, err)
+}
+
+// misuse reports every task that cannot run, all at once; nil when there is none.
+func misuse(tasks []Task) error {
+	var d declared
+	var failed []*TaskError
+	for i, t := range tasks {
+		if err := t.fault(&d); err != nil {
+			failed = append(failed, &TaskError{Index: i, Name: d.label(), Site: d.site, Err: err})
+			d = declared{}
+		}
+	}
+	if failed == nil {
+		return nil
+	}
+	return &RunError{Failed: failed, NotRun: len(tasks)}
+}
+
+// array is the work of a run over a slice.
+type array[A, R any] struct {
+	lane[A, R]
+	in  []A
+	out []R
+}
+
+// do runs it, unless the options were faulty.
+func (w *array[A, R]) do(spec dispatch.Spec, fault error) error {
+	if fault != nil {
+		return &RunError{NotRun: len(w.in), Cause: fault}
+	}
+	if err := dispatch.Do(spec, w, len(w.in)); err != nil {
+		return err
+	}
+	return nil
+}
+
+func (w *array[A, R]) Run(t *dispatch.Thread, lo, hi int) int {
+	ctx, fn, in, out := t.Context(), w.fn, w.in, w.out
+	i := lo
+	for ; i < hi && t.Begin(i); i++ {
+		r, err := fn(ctx, in[i])
+		if t.Ended(err) {
+			out[i] = r
+		}
+	}
+	return i
+}
+
+func (w *array[A, R]) Name(i int) string    { return w.declare(w.in[i]).label() }
+func (w *array[A, R]) Args(i int) string    { return shorten(w.declare(w.in[i]).args) }
+func (w *array[A, R]) Fail(int, *TaskError) {}
+
+// Collect gives the results of a run their type:
+//
+//	cubes, err := Collect[int](Parallel(3)(tasks...))
+//
+// It keeps partial results beside err: what has none is R's zero value. A result that is no R is an error, too.
+func Collect[R any](results []any, err error) ([]R, error) {
+	out := make([]R, len(results))
+	for i, result := range results {
+		if r, ok := result.(R); ok {
+			out[i] = r
+			continue
+		}
+		if result == nil && (err != nil || reflect.TypeFor[R]().Kind() == reflect.Interface) {
+			continue
+		}
+		what := "has none"
+		if result != nil {
+			what = fmt.Sprintf("is a %T", result)
+		}
+		return out, errors.Join(err, fmt.Errorf("parallel: Collect[%v]: the result of task %d %s", reflect.TypeFor[R](), i, what))
+	}
+	return out, err
+}

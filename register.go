@@ -1,0 +1,33 @@
+package parallel
+
+import (
+	"context"
+
+	"github.com/gojoblib/parallel/backend"
+	"github.com/gojoblib/parallel/internal/registry"
+	"github.com/gojoblib/parallel/internal/worker"
+)
+
+// Main is the first line of main, and of TestMain, in a program whose tasks run in other processes. It registers the
+// functions (and what else Register takes) that those tasks use. In a worker process it will never return: there it
+// runs tasks instead of the program.
+//
+// It panics, at start-up and with a hint, for what cannot be registered: a closure, a method value, a generic function.
+func Main(fns ...any) { Register(fns...) }
+
+// Register makes values known by name to the other processes of this program: functions that tasks call, error values,
+// so that errors.Is finds them after a crossing, and, by any other value, its type, for what travels inside an interface. It is for
+// libraries, to be called from init; a program gives its own to Main. It may be called at any time and by several
+// goroutines, but what a run uses must be registered in every process before the run.
+//
+// It panics for what cannot be registered.
+func Register(vs ...any) {
+	if err := registry.Register(vs...); err != nil {
+		panic("parallel: " + err.Error())
+	}
+}
+
+// Serve runs the calls that come over link, one at a time, until link.Next says io.EOF: the far end of a backend of
+// one's own, whose near end is a backend.Carrier. Functions are found by their names, as given to Main or Register.
+// It returns nil after io.EOF and otherwise the error of link.Next; calls that still run then have their contexts ended and are waited for.
+func Serve(ctx context.Context, link backend.Link) error { return worker.Serve(ctx, link) }
