@@ -123,7 +123,7 @@ func With(ctx context.Context, opts ...Option) context.Context {
 	return context.WithValue(ctx, defaultsKey{}, &defaults{opts, outer})
 }
 
-// configure adds up the options of a run. n is the positional number of workers, 0 where there is none.
+// configure adds up the options of a run in c, which says what is asked for so far.
 func configure(c *config, opts []Option) {
 	for _, o := range opts {
 		if o, ok := o.(contextOption); ok && c.accepts&optContext != 0 {
@@ -137,7 +137,6 @@ func configure(c *config, opts []Option) {
 	if d, ok := c.ctx.Value(defaultsKey{}).(*defaults); ok {
 		c.inherit(d)
 	}
-	positional := c.accepts&optNJobs == 0
 	for _, o := range opts {
 		if o == nil {
 			c.fault("a nil Option is given to %s", c.caller)
@@ -145,15 +144,19 @@ func configure(c *config, opts []Option) {
 		}
 		o.apply(c)
 	}
-	if c.given&optPrefer != 0 && c.given&optBackend != 0 {
-		c.fault("Prefer and Backend are both given: each says where tasks run")
-	}
+	c.contradictions()
 	if c.n == 0 {
 		what := "NJobs(0)"
-		if positional {
+		if c.accepts&optNJobs == 0 {
 			what = "n = 0"
 		}
 		c.fault("%s means no worker at all: use -1 for all CPUs, 1 for one task at a time", what)
+	}
+}
+
+func (c *config) contradictions() {
+	if c.given&optPrefer != 0 && c.given&optBackend != 0 {
+		c.fault("Prefer and Backend are both given: each says where tasks run")
 	}
 }
 
@@ -168,30 +171,29 @@ func (c *config) inherit(d *defaults) {
 			o.apply(c)
 		}
 	}
+	c.contradictions()
 	c.defaults, c.given = false, 0
 }
 
-// err is what is wrong with the options, all of it; nil when nothing is.
-func (c *config) err() error { return errors.Join(c.faults...) }
-
-// spec is the run as the dispatcher wants it, or what is wrong with it.
+// spec is the run as the dispatcher wants it, or all that is wrong with it.
 func (c *config) spec() (dispatch.Spec, error) {
-	cpus, err := cpus()
-	if err != nil && c.n < 0 {
-		c.faults = append(c.faults[:len(c.faults):len(c.faults)], err)
+	err := errors.Join(c.faults...)
+	n := int(c.n)
+	if n < 0 {
+		cpus, fault := cpus()
+		n = plan.Workers(n, cpus)
+		err = errors.Join(err, fault)
 	}
 	b := c.backend
-	switch {
-	case b != nil:
-	case c.hint == Processes:
-		c.faults = append(c.faults[:len(c.faults):len(c.faults)], errNoProcesses)
-	default:
+	if b == nil {
 		b = threads.Backend{}
+		if c.hint == Processes {
+			err = errors.Join(err, errNoProcesses)
+		}
 	}
 	return dispatch.Spec{
-		Context: c.ctx, Backend: b, N: plan.Workers(int(c.n), cpus), KeepGoing: c.keepGoing, Timeout: c.timeout,
-		Retry: c.retry, Batch: c.batch, Seed: c.seed,
-	}, c.err()
+		Context: c.ctx, Backend: b, N: n, KeepGoing: c.keepGoing, Timeout: c.timeout, Retry: c.retry, Batch: c.batch, Seed: c.seed,
+	}, err
 }
 
 // errNoProcesses is why Prefer(Processes) does not run yet.

@@ -25,14 +25,8 @@ type Runner func(tasks ...Task) ([]any, error)
 // are all reported together, before anything has run.
 func Parallel[N int | NJobs](n N, opts ...Option) Runner {
 	c := &config{caller: "Parallel", accepts: optEverywhere | optContext | optKeepGoing, ctx: context.Background(), n: NJobs(n)}
-	c.positional(NJobs(n), opts)
-	return c.tasks
-}
-
-// positional is configure for functions that take n as their first argument, which wins over a default from With.
-func (c *config) positional(n NJobs, opts []Option) {
 	configure(c, opts)
-	c.n = n
+	return c.tasks
 }
 
 func (c *config) tasks(tasks ...Task) ([]any, error) {

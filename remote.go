@@ -5,8 +5,10 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/gojoblib/parallel/internal/dispatch"
 	"github.com/gojoblib/parallel/internal/registry"
 	"github.com/gojoblib/parallel/internal/wire"
+	"github.com/samber/lo"
 )
 
 // What a run needs where workers share no memory with it: calls as bytes.
@@ -14,7 +16,7 @@ import (
 // append encodes the call.
 func (d declared) append(b []byte, i, attempt int, seed uint64) ([]byte, error) {
 	if d.err != nil {
-		return b, d.err
+		return b, &dispatch.Misuse{Site: d.site, Err: d.err}
 	}
 	name, err := registry.FuncName(d.fn)
 	if err != nil {
@@ -26,15 +28,11 @@ func (d declared) append(b []byte, i, attempt int, seed uint64) ([]byte, error) 
 
 // strangers returns the calls whose functions cannot be found by name.
 func strangers[A any](in []A, declare func(A) declared) []*TaskError {
-	var failed []*TaskError
-	for i, a := range in {
-		if d := declare(a); d.fn != nil {
-			if _, err := registry.FuncName(d.fn); err != nil {
-				failed = append(failed, &TaskError{Index: i, Name: d.label(), Args: shorten(d.args), Err: err})
-			}
-		}
-	}
-	return failed
+	return lo.FilterMap(in, func(a A, i int) (*TaskError, bool) {
+		d := declare(a)
+		_, err := registry.FuncName(d.fn)
+		return &TaskError{Index: i, Name: d.label(), Args: shorten(d.args), Err: err}, err != nil
+	})
 }
 
 // read decodes a result of the call into out, which is a value of the function's result type or an any.

@@ -34,7 +34,7 @@ type Result struct {
 // results; if it calls runtime.Goexit, the last item is an error. With n = 1 each task is drawn after the last one has ended.
 func Stream[N int | NJobs](n N, opts ...Option) func(tasks iter.Seq[Task]) iter.Seq2[Result, error] {
 	c := &config{caller: "Stream", accepts: optEverywhere | optContext | optPreDispatch | optUnordered, ctx: context.Background(), n: NJobs(n)}
-	c.positional(NJobs(n), opts)
+	configure(c, opts)
 	return func(tasks iter.Seq[Task]) iter.Seq2[Result, error] {
 		return func(yield func(Result, error) bool) {
 			run(c, taskLane, tasks, !c.unordered, true, func(i int, s *slot[Task, any]) bool {

@@ -11,29 +11,37 @@ import (
 	"github.com/gojoblib/parallel/backend"
 	"github.com/gojoblib/parallel/internal/plan"
 	"github.com/gojoblib/parallel/internal/wire"
+	"github.com/samber/lo"
 )
 
-// carrier drives one worker that shares no memory with the run. Its loop keeps the worker supplied and takes in what it reports:
+// carrier drives one worker that shares no memory with the run. Its loop keeps the worker supplied, while another
+// goroutine takes in what it reports, so that neither end of a full link waits for the other:
 //
-//	fill ── claim ── send ──> Batch          the worker runs its calls
-//	  ^                         |            Started, Done, Failed: one by one
-//	  └──── news <── Recv ──────┘            Trimmed: the rest comes back, for an idle worker
-//	                    |
-//	                  lost ── what had begun has crashed, the rest comes back, another worker takes its place
+//	loop ── claim ── send ──> Batch                the worker runs its calls
+//	  ^                         |                  Started, Done, Failed: one by one
+//	  └── room <── news <── Recv┘                  Trimmed: the rest comes back, for an idle worker
+//	                         |
+//	                       lost ── what had begun has crashed, the rest comes back, another worker takes its place
 //
 // Each call is answered once, whatever is reported twice, late or not at all.
 type carrier struct {
 	run    *run
 	link   backend.Carrier
 	id     int
-	pace   plan.Pace
-	depth  int // batches to keep in flight
+	pace   plan.Pace // used by the loop
+	depth  int       // batches to keep in flight
 	seat   seat
-	spoke  bool // it has given news
+	room   gate // the loop waits here for a batch to end
 	unhook func() bool
 
-	flight []*batch // in the worker's hands, in the order they were sent; guarded by run.mu
-	killed *batch   // the batch whose call was killed at its Timeout; guarded by run.mu
+	// Guarded by run.mu.
+	flight  []*batch      // in the worker's hands, in the order they were sent
+	spoke   bool          // it has given news
+	ran     int           // calls in batches that have ended since the loop last looked, and
+	took    time.Duration // how long they took
+	gone    error         // why there is no more news
+	expired *batch        // the batch whose call late was killed at its Timeout
+	late    int
 }
 
 // batch is some calls in a worker's hands. It is guarded by run.mu.
@@ -42,8 +50,8 @@ type batch struct {
 	calls    []int // their numbers in the run
 	attempt  int
 	answered []bool
-	open     int // calls that are neither answered nor given back
-	limit    int // calls from here on were given back
+	open     int  // calls that are neither answered nor given back
+	limit    int  // calls from here on were given back
 	unsent   bool // it did not reach the worker
 	trimming bool
 	firm     bool // a Trim brought nothing back
@@ -56,7 +64,7 @@ var batchID atomic.Uint64
 
 func (r *run) newCarrier(w backend.Carrier, id int) *carrier {
 	traits := r.Backend.Traits()
-	c := &carrier{run: r, link: w, id: id, depth: traits.InFlight, pace: plan.Pace{Target: traits.Batch, Fixed: r.Batch}}
+	c := &carrier{run: r, link: w, id: id, room: newGate(), depth: traits.InFlight, pace: plan.Pace{Target: traits.Batch, Fixed: r.Batch}}
 	if c.depth == 0 {
 		c.depth = 2
 	}
@@ -79,17 +87,41 @@ func (c *carrier) start() {
 }
 
 func (c *carrier) loop() {
+	heard := make(chan struct{})
+	go func() {
+		defer close(heard)
+		c.hear()
+	}()
 	for c.fill() {
-		news, err := c.link.Recv()
-		if err != nil {
-			c.lost(err)
-			return
-		}
-		c.spoke = true
-		c.news(news)
 	}
+	c.run.mu.Lock()
+	gone := c.gone
+	c.run.mu.Unlock()
 	c.leave()
-	c.run.left()
+	<-heard
+	if gone != nil {
+		c.lost(gone)
+	} else {
+		c.run.left()
+	}
+}
+
+// hear takes in news until the worker is closed or gone.
+func (c *carrier) hear() {
+	r := c.run
+	for {
+		n, err := c.link.Recv()
+		if err == nil {
+			c.news(n)
+			continue
+		}
+		r.mu.Lock()
+		c.gone = err
+		r.rouseLocked(len(r.idle)) // the loop may be asleep
+		r.mu.Unlock()
+		c.room.open()
+		return
+	}
 }
 
 // leave ends the worker.
@@ -104,30 +136,37 @@ func (c *carrier) leave() {
 	}
 }
 
-// fill hands batches over until enough are in flight; false: nothing is, and there is nothing left to do. One batch beside
-// the one that runs hides the way there and back; near the end it would only wait behind it.
+// fill hands a batch over, or waits until it may; false: the worker is gone, or there is nothing left to do. One batch beside the
+// one that runs hides the way there and back; near the end it would only wait behind it.
 func (c *carrier) fill() bool {
 	r := c.run
-	for {
-		r.mu.Lock()
-		flying := len(c.flight)
-		r.mu.Unlock()
-		if flying >= c.depth || flying > 0 && r.avail.Load()-r.next.Load() < int64(r.N) {
-			return true
-		}
-		s, ok := r.claim(&c.pace, nil)
-		switch {
-		case ok:
+	flying, gone := c.state()
+	switch {
+	case gone:
+		return false
+	case flying < c.depth && (flying == 0 || r.avail.Load()-r.next.Load() >= int64(r.N)):
+		if s, ok := r.claim(&c.pace, nil); ok {
 			c.send(s)
-		case flying > 0:
 			return true
-		default:
-			r.steal()
-			if !r.sleep(&c.seat) {
-				return false
-			}
 		}
 	}
+	if flying == 0 {
+		r.steal()
+		return r.sleep(&c.seat)
+	}
+	c.room.wait(func() bool {
+		now, gone := c.state()
+		return gone || now < flying
+	})
+	return true
+}
+
+func (c *carrier) state() (flying int, gone bool) {
+	c.run.mu.Lock()
+	defer c.run.mu.Unlock()
+	c.pace.Took(c.ran, c.took)
+	c.ran, c.took = 0, 0
+	return len(c.flight), c.gone != nil
 }
 
 // send encodes the calls of s and hands them over. A call that cannot be encoded fails alone.
@@ -138,7 +177,7 @@ func (c *carrier) send(s span) {
 	for i := s.lo; i < s.hi; i++ {
 		grown, err := r.work.Append(body, i, s.attempt, r.Seed)
 		if err != nil {
-			c.settled(i, r.fail(i, s.attempt, c.id, 0, &Misuse{Err: err}, false))
+			c.settled(i, r.fail(i, s.attempt, c.id, 0, misuse(err), false))
 			continue
 		}
 		body = grown
@@ -151,7 +190,6 @@ func (c *carrier) send(s span) {
 	b.answered, b.open, b.limit = make([]bool, n), n, n
 	r.mu.Lock()
 	c.flight = append(c.flight, b)
-	stopped := r.stopped.Load()
 	r.mu.Unlock()
 	err := c.link.Send(backend.Batch{ID: b.id, N: n, Timeout: r.Timeout, Started: r.careful(), Body: body})
 	if err != nil { // the worker is lost, as Recv says next; this batch it never had
@@ -159,8 +197,8 @@ func (c *carrier) send(s span) {
 		b.unsent = true
 		r.mu.Unlock()
 	}
-	if stopped {
-		c.halt() // the stop may have come before the batch was in flight
+	if r.stopped.Load() {
+		c.halt() // the stop may have come before the batch had been sent
 	}
 }
 
@@ -182,6 +220,7 @@ func (c *carrier) settled(i int, again bool) {
 func (c *carrier) news(n backend.Report) {
 	r := c.run
 	r.mu.Lock()
+	c.spoke = true
 	at := slices.IndexFunc(c.flight, func(b *batch) bool { return b.id == n.Batch })
 	if at < 0 {
 		r.mu.Unlock()
@@ -205,9 +244,10 @@ func (c *carrier) news(n backend.Report) {
 		if b.timer != nil {
 			b.timer.Stop()
 		}
-		c.pace.Took(b.limit, b.took)
+		c.ran, c.took = c.ran+b.limit, c.took+b.took
 	}
 	r.mu.Unlock()
+	c.room.open()
 }
 
 // answer marks call k as answered and returns its number in the run; false: it was before, or there is no such call.
@@ -251,7 +291,7 @@ func (c *carrier) expire(b *batch, k int) {
 	r.mu.Lock()
 	late := b.current == k && k < b.limit && !b.answered[k]
 	if late {
-		c.killed = b
+		c.expired, c.late = b, k
 	}
 	r.mu.Unlock()
 	if late {
@@ -291,7 +331,7 @@ func (c *carrier) failed(b *batch, n backend.Report) {
 	case bad != nil:
 		err, refused = fmt.Errorf("its error cannot be read: %w", bad), true
 	case refused:
-		err = &Misuse{Err: err}
+		err = misuse(err)
 	case c.run.Timeout > 0 && errors.Is(err, backend.ErrTimeout):
 		err = c.run.timedOut()
 	}
@@ -309,15 +349,22 @@ func (c *carrier) trimmed(b *batch, k int) {
 
 // takeBack gives the calls of b from k on back to the run, but for those that were answered. The caller holds the lock.
 func (c *carrier) takeBack(b *batch, k int) bool {
-	some := false
+	var s span // neighbours come back together
+	before := b.open
 	for ; b.limit > k; b.limit-- {
-		if i := b.calls[b.limit-1]; !b.answered[b.limit-1] {
-			b.open--
-			some = true
-			c.run.giveBackLocked(span{i, i + 1, b.attempt})
+		i := b.calls[b.limit-1]
+		if b.answered[b.limit-1] {
+			continue
 		}
+		b.open--
+		if i+1 != s.lo {
+			c.run.giveBackLocked(s)
+			s = span{i, i + 1, b.attempt}
+		}
+		s.lo = i
 	}
-	return some
+	c.run.giveBackLocked(s)
+	return b.open < before
 }
 
 // steal asks the worker with the most calls that it has surely not begun for half of them.
@@ -351,10 +398,7 @@ func (r *run) steal() {
 func (c *carrier) halt() {
 	r := c.run
 	r.mu.Lock()
-	var ids []uint64
-	for _, b := range c.flight {
-		ids = append(ids, b.id)
-	}
+	ids := lo.Map(c.flight, func(b *batch, _ int) uint64 { return b.id })
 	r.mu.Unlock()
 	if len(ids) == 0 {
 		return
@@ -365,7 +409,7 @@ func (c *carrier) halt() {
 	}
 	time.AfterFunc(Grace, func() {
 		r.mu.Lock()
-		late := slices.ContainsFunc(c.flight, func(b *batch) bool { return slices.Contains(ids, b.id) })
+		late := lo.SomeBy(c.flight, func(b *batch) bool { return slices.Contains(ids, b.id) })
 		r.mu.Unlock()
 		if late {
 			c.link.Kill(context.Cause(r.ctx))
@@ -393,7 +437,7 @@ func (c *carrier) lost(err error) {
 	}
 	var victims []victim
 	r.mu.Lock()
-	for _, b := range c.flight {
+	for _, b := range slices.Backward(c.flight) { // the first to be sent is the first to be claimed again
 		if b.timer != nil {
 			b.timer.Stop()
 		}
@@ -406,7 +450,6 @@ func (c *carrier) lost(err error) {
 			}
 		}
 	}
-	killed := c.killed
 	c.flight = nil
 	r.mu.Unlock()
 
@@ -414,7 +457,7 @@ func (c *carrier) lost(err error) {
 		i := v.b.calls[v.k]
 		why := crash(gone.Cause)
 		switch {
-		case v.b == killed && v.k == v.b.current:
+		case v.b == c.expired && v.k == c.late:
 			why = r.timedOut()
 		case r.stopped.Load():
 			why = context.Cause(r.ctx)
@@ -424,7 +467,7 @@ func (c *carrier) lost(err error) {
 	}
 
 	r.mu.Lock()
-	if c.spoke {
+	if c.spoke || len(victims) > 0 {
 		r.stillborn = 0
 	} else {
 		r.stillborn++
@@ -432,7 +475,6 @@ func (c *carrier) lost(err error) {
 	hopeless := r.stillborn >= maxStillborn
 	over := r.drained()
 	r.mu.Unlock()
-	c.leave()
 	if hopeless {
 		r.stop(fmt.Errorf("%d workers in a row ended before they did anything: %w", maxStillborn, gone.Cause))
 	}

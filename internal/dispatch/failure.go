@@ -17,6 +17,13 @@ type Misuse struct {
 func (e *Misuse) Error() string { return e.Err.Error() }
 func (e *Misuse) Unwrap() error { return e.Err }
 
+func misuse(err error) *Misuse {
+	if m, ok := err.(*Misuse); ok {
+		return m
+	}
+	return &Misuse{Err: err}
+}
+
 // fail decides what a failed attempt means for its call and for the run. It returns true when the call will be tried
 // again; else the failure stands. The caller counts the call as settled in that case.
 func (r *run) fail(i, attempt, worker int, took time.Duration, err error, again bool) bool {

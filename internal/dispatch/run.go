@@ -177,7 +177,12 @@ func (r *run) enlist() bool {
 func (r *run) hire() {
 	w, err := r.Backend.Start(r.ctx)
 	if err != nil {
-		r.stop(fmt.Errorf("cannot start a worker of backend %s: %w", r.Backend.Traits().Name, err))
+		if r.Context.Err() != nil {
+			err = cause(r.Context) // it was not the backend's fault
+		} else {
+			err = fmt.Errorf("cannot start a worker of backend %s: %w", r.Backend.Traits().Name, err)
+		}
+		r.stop(err)
 		r.left()
 		return
 	}
@@ -444,15 +449,16 @@ func (r *run) fault(err error) {
 func (r *run) report(n int) *backend.RunError {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	e := &backend.RunError{Failed: r.failed, NotRun: n - int(r.settled.Load()), Cause: r.cause}
+	notRun := n - int(r.settled.Load())
+	complete := notRun == 0 && !r.cut && (r.stream == nil || r.stream.closed)
+	if complete && len(r.failed) == 0 && len(r.faults) == 0 {
+		return nil // whatever stopped the run came too late
+	}
+	slices.SortFunc(r.failed, func(a, b *backend.TaskError) int { return cmp.Compare(a.Index, b.Index) })
+	e := &backend.RunError{Failed: r.failed, NotRun: notRun, Cause: r.cause}
 	if len(r.faults) > 0 {
 		e.Cause = errors.Join(append([]error{r.cause}, r.faults...)...)
 	}
-	complete := e.NotRun == 0 && !r.cut && (r.stream == nil || r.stream.closed)
-	if complete && len(e.Failed) == 0 && len(r.faults) == 0 {
-		return nil // whatever stopped the run came too late
-	}
-	slices.SortFunc(e.Failed, func(a, b *backend.TaskError) int { return cmp.Compare(a.Index, b.Index) })
 	return e
 }
 

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/gojoblib/parallel/backend"
 	"github.com/gojoblib/parallel/internal/plan"
@@ -116,11 +117,11 @@ func Stream(spec StreamSpec, work Work, feed func(*Source), yield func(i int) bo
 		}()
 		broken = !s.consume(yield)
 	}()
-	if broken {
-		return nil
-	}
 	if s.panicked != nil {
 		panic(s.panicked)
+	}
+	if broken {
+		return nil
 	}
 	return r.report(int(r.avail.Load()))
 }
@@ -174,6 +175,7 @@ func (s *stream) claim(t *Thread) (span, bool) {
 		if !r.sleep(&t.seat) {
 			return span{}, false
 		}
+		t.clock = time.Time{}
 		r.mu.Lock()
 	}
 	r.mu.Unlock()

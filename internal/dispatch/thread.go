@@ -27,6 +27,7 @@ type Thread struct {
 	worker      backend.InPlacer
 	id          int
 	pace        plan.Pace
+	clock       time.Time // the end of the last chunk; zero after a sleep
 	seat        seat
 	locals      scope.Locals
 	todo        span // what is left of the chunk
@@ -108,6 +109,9 @@ func (t *Thread) claim() (ok bool) {
 	if s := t.run.stream; s != nil {
 		t.todo, ok = s.claim(t)
 	} else {
+		if t.run.regain.Load() {
+			t.clock = time.Time{} // claiming may sleep
+		}
 		t.todo, ok = t.run.claim(&t.pace, &t.seat)
 	}
 	t.counted, t.Attempt = t.todo.lo, t.todo.attempt
@@ -118,9 +122,8 @@ func (t *Thread) claim() (ok bool) {
 func (t *Thread) chunk() {
 	r := t.run
 	learn := r.stream != nil || r.next.Load() < r.avail.Load() // else there is no next chunk to size
-	var start time.Time
-	if learn {
-		start = time.Now()
+	if learn && t.clock.IsZero() {
+		t.clock = time.Now()
 	}
 	from := t.todo.lo
 	for t.todo.lo < t.todo.hi && !r.stopped.Load() {
@@ -135,7 +138,9 @@ func (t *Thread) chunk() {
 		t.account()
 	}
 	if learn {
-		t.pace.Took(t.todo.lo-from, time.Since(start))
+		now := time.Now() // the end of this chunk is the start of the next
+		t.pace.Took(t.todo.lo-from, now.Sub(t.clock))
+		t.clock = now
 	}
 	t.todo.hi = t.todo.lo
 }

@@ -17,6 +17,20 @@ import (
 	"github.com/gojoblib/parallel/backend"
 )
 
+// The registry lives as long as the process: what tests register must be the same in every run of them.
+var (
+	errMine  = errors.New("registry test: mine")
+	errTwice = errors.New("registry test: twice")
+	errSlow  = &timeout{time.Second}
+	errMany  [8]error
+)
+
+func init() {
+	for i := range errMany {
+		errMany[i] = fmt.Errorf("registry test: concurrent %d", i)
+	}
+}
+
 func cube(x int) int { return x * x * x }
 
 func unregistered() {}
@@ -161,10 +175,9 @@ func TestUnknownTypeIsAnError(t *testing.T) {
 }
 
 func TestSentinelIsFoundByTypeAndText(t *testing.T) {
-	mine, valueLike := errors.New("registry test: mine"), &timeout{time.Second}
-	require.NoError(t, Register(mine, valueLike))
+	require.NoError(t, Register(errMine, errSlow))
 	for _, want := range []error{
-		mine, valueLike, io.EOF, fs.ErrNotExist, context.Canceled, context.DeadlineExceeded, errors.ErrUnsupported,
+		errMine, errSlow, io.EOF, fs.ErrNotExist, context.Canceled, context.DeadlineExceeded, errors.ErrUnsupported,
 		backend.ErrTimeout, backend.ErrNotRun,
 	} {
 		name, ok := SentinelName(want)
@@ -187,7 +200,7 @@ func TestAmbiguousNamesAreRefused(t *testing.T) {
 	require.NoError(t, Register(first, first))
 	require.ErrorContains(t, Register(second), "two types are named")
 
-	require.NoError(t, Register(errors.New("registry test: twice")))
+	require.NoError(t, Register(errTwice))
 	err := Register(errors.New("registry test: twice"), nil, maker(1))
 	require.ErrorContains(t, err, `two error values are named *errors.errorString "registry test: twice"`)
 	require.ErrorContains(t, err, "cannot register nil", "all faults are told at once")
@@ -213,9 +226,8 @@ func TestPanickingErrorMethodIsAFault(t *testing.T) {
 func TestRegistryIsSafeForConcurrentUse(t *testing.T) {
 	require.NoError(t, Register(cube))
 	var wg sync.WaitGroup
-	for i := range 8 {
+	for _, err := range errMany {
 		wg.Go(func() {
-			err := fmt.Errorf("registry test: concurrent %d", i)
 			if Register(err) != nil {
 				t.Error("registration failed")
 			}

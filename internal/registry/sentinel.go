@@ -35,7 +35,7 @@ func (b *book) addSentinel(err error) (fault error) {
 	}()
 	name := fmt.Sprintf("%T %q", err, err.Error())
 	if old, ok := b.sentinels[name]; ok && old != err {
-		return ambiguous("error values", name, fmt.Sprintf("change one text, or register the type alone: (%T)(nil)", err))
+		return ambiguous("error values", name, "change one text, or register the type alone by a nil pointer to it")
 	}
 	b.sentinels[name] = err
 	b.errNames[err] = name

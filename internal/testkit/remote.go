@@ -2,7 +2,6 @@ package testkit
 
 import (
 	"context"
-	"errors"
 	"io"
 	"math/rand/v2"
 	"runtime"
@@ -24,6 +23,8 @@ type Remote struct {
 	Redeliver float64       // chance that a report comes again, some time later
 	Lose      float64       // chance, at each start of a call, that the worker dies
 	Losses    int64         // no more workers than this die by Lose; 0: no limit
+	Room      int           // messages that fit on the link, each way; what comes next waits; 0: no limit
+	Vague     bool          // nobody knows which calls a lost worker had begun
 
 	lost    atomic.Int64
 	started atomic.Int64
@@ -37,15 +38,29 @@ func (r *Remote) Start(ctx context.Context) (backend.Worker, error) {
 	}
 	n := uint64(r.started.Add(1))
 	r.open.Add(1)
-	l := &link{remote: r, rng: rand.New(rand.NewPCG(r.Seed, n)), begun: map[uint64]int{}}
-	l.news.L, l.orders.L = &l.mu, &l.mu
-	l.served.Add(1)
-	go func() {
-		defer l.served.Done()
-		_ = worker.Serve(context.Background(), (*farEnd)(l))
-	}()
+	l := &link{remote: r, rng: rand.New(rand.NewPCG(r.Seed, n)), begun: map[uint64]int{}, asked: map[uint64]bool{}}
+	l.news.L, l.orders.L, l.space.L = &l.mu, &l.mu, &l.mu
+	l.served.Go(func() {
+		_ = worker.Serve(context.WithValue(context.Background(), linkKey{}, l), (*farEnd)(l))
+	})
 	return (*nearEnd)(l), nil
 }
+
+type linkKey struct{}
+
+// Crash loses the Remote's worker that runs the call with this context, as a fatal signal does: it does not return.
+func Crash(ctx context.Context) {
+	l, ok := ctx.Value(linkKey{}).(*link)
+	if !ok {
+		panic("testkit: Crash was called outside of a Remote's worker")
+	}
+	l.mu.Lock()
+	l.die(crashed())
+	l.mu.Unlock()
+	runtime.Goexit()
+}
+
+func crashed() error { return &backend.CrashError{ExitCode: -1, Reason: "connection lost"} }
 
 // Traits names the backend. Its batches are short, so that small tests have many.
 func (r *Remote) Traits() backend.Traits {
@@ -66,6 +81,7 @@ type link struct {
 	rng     *rand.Rand
 	news    sync.Cond // pending, dead or closed has changed
 	orders  sync.Cond // queue, dead or closed has changed
+	space   sync.Cond // queue or pending has become shorter, dead or closed has changed
 	queue   []backend.Order
 	asked   map[uint64]bool // batches whose starts are to be reported
 	pending []backend.Report
@@ -87,9 +103,19 @@ func (l *link) pause() {
 func (l *link) die(cause error) {
 	if l.dead == nil && !l.closed {
 		l.dead = cause
-		l.news.Broadcast()
-		l.orders.Broadcast()
+		l.wake()
 	}
+}
+
+func (l *link) wake() {
+	l.news.Broadcast()
+	l.orders.Broadcast()
+	l.space.Broadcast()
+}
+
+// full reports whether no message fits beside the n on their way.
+func (l *link) full(n int) bool {
+	return l.remote.Room > 0 && n >= l.remote.Room && l.dead == nil && !l.closed
 }
 
 type nearEnd link
@@ -101,36 +127,41 @@ func (n *nearEnd) Send(b backend.Batch) error {
 	l.pause()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.dead != nil {
-		return l.dead
-	}
-	if l.asked == nil {
-		l.asked = map[uint64]bool{}
-	}
-	l.asked[b.ID] = b.Started
-	l.begun[b.ID] = 0
+	asked := b.Started
 	b.Started = true // for the books; farEnd keeps from the run what it did not ask for
-	l.put(backend.Order{Batch: b})
+	if err := l.put(backend.Order{Batch: b}); err != nil {
+		return err
+	}
+	l.asked[b.ID] = asked
+	l.begun[b.ID] = 0
 	return nil
 }
 
-func (l *link) put(o backend.Order) {
+// put hands an order over, when there is room. The caller holds the lock.
+func (l *link) put(o backend.Order) error {
+	for l.full(len(l.queue)) {
+		l.space.Wait()
+	}
+	if l.dead != nil {
+		return l.dead
+	}
 	l.queue = append(l.queue, o)
 	l.orders.Signal()
+	return nil
 }
 
 func (n *nearEnd) Trim(batch uint64, from int) {
 	l := (*link)(n)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.put(backend.Order{Trim: &backend.Trim{Batch: batch, From: from}})
+	_ = l.put(backend.Order{Trim: &backend.Trim{Batch: batch, From: from}})
 }
 
 func (n *nearEnd) Cancel(batch uint64) {
 	l := (*link)(n)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.put(backend.Order{Cancel: &backend.Cancel{Batch: batch}})
+	_ = l.put(backend.Order{Cancel: &backend.Cancel{Batch: batch}})
 }
 
 func (n *nearEnd) Kill(cause error) {
@@ -154,6 +185,7 @@ func (n *nearEnd) Recv() (backend.Report, error) {
 			}
 			r := l.pending[at]
 			l.pending = slices.Delete(l.pending, at, at+1)
+			l.space.Broadcast()
 			l.past = append(l.past, r)
 			if l.rng.Float64() < l.remote.Redeliver {
 				l.pending = append(l.pending, l.past[l.rng.IntN(len(l.past))])
@@ -162,7 +194,9 @@ func (n *nearEnd) Recv() (backend.Report, error) {
 		case l.dead != nil:
 			gone := &backend.Lost{Cause: l.dead}
 			for id, n := range l.begun {
-				gone.Batches = append(gone.Batches, backend.Fate{Batch: id, Began: n})
+				if !l.remote.Vague {
+					gone.Batches = append(gone.Batches, backend.Fate{Batch: id, Began: n})
+				}
 			}
 			return backend.Report{}, gone
 		case l.closed:
@@ -177,8 +211,7 @@ func (n *nearEnd) Close() error {
 	l.mu.Lock()
 	dead := l.dead != nil
 	l.closed = true
-	l.news.Broadcast()
-	l.orders.Broadcast()
+	l.wake()
 	l.mu.Unlock()
 	if !dead {
 		l.served.Wait() // the dead may hang on in what they ran
@@ -202,6 +235,7 @@ func (f *farEnd) Next() (backend.Order, error) {
 		case len(l.queue) > 0:
 			o := l.queue[0]
 			l.queue = l.queue[1:]
+			l.space.Broadcast()
 			return o, nil
 		case l.closed:
 			return backend.Order{}, io.EOF
@@ -209,8 +243,6 @@ func (f *farEnd) Next() (backend.Order, error) {
 		l.orders.Wait()
 	}
 }
-
-var errDied = errors.New("connection lost")
 
 func (f *farEnd) Report(r backend.Report) error {
 	l := (*link)(f)
@@ -221,7 +253,7 @@ func (f *farEnd) Report(r backend.Report) error {
 			l.begun[r.Batch] = r.Lo + 1
 			if l.rng.Float64() < l.remote.Lose && (l.remote.Losses == 0 || l.remote.lost.Load() < l.remote.Losses) {
 				l.remote.lost.Add(1)
-				l.die(&backend.CrashError{ExitCode: -1, Reason: errDied.Error()})
+				l.die(crashed())
 			}
 		}
 		if l.dead != nil {
@@ -230,6 +262,9 @@ func (f *farEnd) Report(r backend.Report) error {
 		if !l.asked[r.Batch] {
 			return nil
 		}
+	}
+	for l.full(len(l.pending)) {
+		l.space.Wait()
 	}
 	if l.dead != nil {
 		return l.dead

@@ -2,20 +2,18 @@ package wire
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math"
 	"reflect"
+	"sync"
 )
 
 // allowance is how many bytes of memory one byte of input may ask for. Honest messages ask for less: the worst is an
 // empty map, 56 bytes for one.
 const allowance = 64
 
-var errDamaged = errors.New("damaged message")
-
 func damaged(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", errDamaged, fmt.Sprintf(format, args...))
+	return fmt.Errorf("damaged message: "+format, args...)
 }
 
 // decoder is the state of one value's decoding.
@@ -26,11 +24,27 @@ type decoder struct {
 	zone   zone // the last one met
 }
 
+var decoders = sync.Pool{New: func() any { return new(decoder) }}
+
+func newDecoder(b []byte) *decoder {
+	d := decoders.Get().(*decoder)
+	d.b, d.budget = b, allowance*uint64(len(b))
+	return d
+}
+
+// free ends the decoder and returns what it did not read.
+func (d *decoder) free() []byte {
+	b := d.b
+	*d = decoder{}
+	decoders.Put(d)
+	return b
+}
+
 // descend counts a level of nesting, of which there is one more than when encoding: an error met at the last level
 // crosses as its text. The caller takes it back, unless decoding ends in an error.
 func (d *decoder) descend(t reflect.Type) error {
 	if d.depth > maxDepth {
-		return errDepth(t)
+		return tooDeep(t)
 	}
 	d.depth++
 	return nil

@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"sync"
 )
 
 const (
-	// maxDepth bounds how deep values nest, and with it the stack: about 60 MB on either side.
+	// maxDepth bounds how deep values nest, and with it the stack: 64 MB at most, on either side.
 	maxDepth = 100_000
 	// lightDepth is how deep values nest before the encoder looks for cycles. Every level of a cycle costs what
 	// it holds, so that it is small.
@@ -20,7 +21,7 @@ const isError = -1
 
 var errCycle = errors.New("the data contains itself and cannot be sent to another process")
 
-func errDepth(t reflect.Type) error {
+func tooDeep(t reflect.Type) error {
 	return fmt.Errorf("%s is nested more than %d levels deep and cannot be sent to another process", t, maxDepth)
 }
 
@@ -31,7 +32,24 @@ type encoder struct {
 	path  map[visit]struct{} // what is being encoded, from lightDepth on, and all errors
 
 	errDepth int // how many errors the present one is inside of
-	foreign  int // how many errors of the outermost one's tree crossed as their text
+	foreign  int // how many errors of the outermost one's tree crossed as their text and tree
+	wasted   int // how many values of registered types in that tree were begun and could not be finished
+}
+
+var encoders = sync.Pool{New: func() any { return new(encoder) }}
+
+func newEncoder(b []byte) *encoder {
+	e := encoders.Get().(*encoder)
+	e.b = b
+	return e
+}
+
+// free ends the encoder and returns what it wrote.
+func (e *encoder) free() []byte {
+	b := e.b
+	*e = encoder{}
+	encoders.Put(e)
+	return b
 }
 
 // visit is something that could contain itself. Two of different types may share an address: a struct and its first
@@ -64,7 +82,7 @@ func (e *encoder) leave(v visit) {
 // descend counts a level that no cycle is without others. Without an error, the caller takes it back.
 func (e *encoder) descend(t reflect.Type) error {
 	if e.depth >= maxDepth {
-		return errDepth(t)
+		return tooDeep(t)
 	}
 	e.depth++
 	return nil

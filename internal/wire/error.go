@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"runtime"
@@ -24,6 +25,7 @@ const (
 const (
 	maxErrorDepth = 100    // of an error's tree; what is deeper crosses as its text
 	maxForeign    = 10_000 // errors that cross as their text and tree, within one tree
+	maxWasted     = 1000   // values begun in vain: each writes what is inside of it a second time
 )
 
 // AppendError appends err, whatever it is, nil included.
@@ -33,19 +35,20 @@ const (
 // same shape; so does one of a registered type whose value cannot cross. Methods that panic are contained; a tree that
 // contains itself, or is deeper than 100 levels, is cut.
 func AppendError(b []byte, err error) []byte {
-	e := encoder{b: b}
+	e := newEncoder(b)
 	e.error(err)
-	return e.b
+	return e.free()
 }
 
 // ReadError returns the error at the start of b, nil if that was appended, and what follows it. The second error says
 // that b is damaged.
 func ReadError(b []byte) (err error, rest []byte, bad error) {
-	d := decoder{b: b, budget: allowance * uint64(len(b))}
-	if err, bad = d.error(); bad != nil {
+	d := newDecoder(b)
+	err, bad = d.error()
+	if rest = d.free(); bad != nil {
 		return nil, b, bad
 	}
-	return err, d.b, nil
+	return err, rest, nil
 }
 
 // failure is the codec of the type error.
@@ -76,7 +79,7 @@ func (e *encoder) error(err error) {
 		v.at = reflect.ValueOf(err).UnsafePointer()
 	}
 	if e.errDepth == 0 {
-		e.foreign = 0
+		e.foreign, e.wasted = 0, 0
 	}
 	if e.errDepth >= maxErrorDepth || e.depth >= maxDepth || v.at != nil && !e.mark(v) {
 		e.text(errText, err)
@@ -84,14 +87,25 @@ func (e *encoder) error(err error) {
 		return
 	}
 	e.errDepth++
-	start := len(e.b)
-	e.byte(errTyped)
-	if e.typed(reflect.ValueOf(err)) != nil {
+	if start := len(e.b); e.wasted > maxWasted || !e.typedError(err) {
 		e.b = e.b[:start]
 		e.foreignError(err)
 	}
 	e.errDepth--
 	delete(e.path, v)
+}
+
+// typedError reports whether err could be written as its value; if not, the caller forgets what it has written.
+func (e *encoder) typedError(err error) bool {
+	e.byte(errTyped)
+	start := len(e.b)
+	if e.typed(reflect.ValueOf(err)) == nil {
+		return true
+	}
+	if len(e.b) > start {
+		e.wasted++
+	}
+	return false
 }
 
 // foreignError writes an error that cannot cross as itself.
@@ -314,7 +328,11 @@ func (c panicked) encode(e *encoder, p addr) error {
 		if err := (holder{reflect.TypeFor[any]()}).encode(e, addr(&panicError.Value)); err != nil {
 			e.b = e.b[:start]
 			e.byte(panickedText)
-			e.string(fmt.Sprint(panicError.Value))
+			if errors.Is(err, errCycle) { // fmt would follow it until the stack overflows
+				e.string(fmt.Sprintf("%T, which contains itself", panicError.Value))
+			} else {
+				e.string(fmt.Sprint(panicError.Value))
+			}
 		}
 	}
 	return c.stack.encode(e, addr(&panicError.Stack))

@@ -34,6 +34,10 @@ type (
 		text string
 	}
 	loopError struct{ a, b error }
+	lateError struct {
+		error
+		extra any
+	}
 )
 
 func (e *codeError) Error() string   { return "code " + strconv.Itoa(e.code) }
@@ -42,18 +46,19 @@ func (e listError) Error() string    { return strings.Join(e, ", ") }
 func (e isEOF) Error() string        { return "the end" }
 func (e isEOF) Is(target error) bool { return target == io.EOF }
 func (e lockedError) Error() string  { return "locked " + e.text }
+func (e lateError) Unwrap() error    { return e.error }
 func (e *loopError) Error() string   { return "loop" }
 func (e *loopError) Unwrap() []error { return []error{e.a, e.b} }
 
 // Not registered.
 type (
+	oddIs    struct{}
 	textual  struct{ text string }
 	wrapping struct{ err error }
 	stopped  struct{ error }
 	nilPanic struct{ p *int }
 	endless  struct{ n int }
 	forking  struct{ n int }
-	oddIs    struct{}
 )
 
 func (e *textual) Error() string     { return e.text }
@@ -172,7 +177,11 @@ func TestPanicValueCrossesAsItselfOrAsText(t *testing.T) {
 		}
 		require.Equal(t, c.want, got.Value)
 	}
-	got := throughError(t, &backend.PanicError{Value: &wrapping{io.EOF}})
+	cyclic := []any{nil}
+	cyclic[0] = cyclic
+	got := throughError(t, &backend.PanicError{Value: cyclic})
+	require.EqualError(t, got, "panic: []interface {}, which contains itself")
+	got = throughError(t, &backend.PanicError{Value: &wrapping{io.EOF}})
 	require.ErrorIs(t, got, io.EOF)
 	require.EqualError(t, got, "panic: wrapping EOF")
 	var runtimeError runtime.Error
@@ -196,6 +205,11 @@ func TestEndlessErrorsAreCut(t *testing.T) {
 		require.NoError(t, bad)
 		require.NotErrorIs(t, got, io.EOF)
 	}
+	late := io.EOF
+	for range maxErrorDepth / 2 {
+		late = lateError{late, oddIs{}} // the value fails after what it wraps was written
+	}
+	require.ErrorIs(t, throughError(t, late), io.EOF)
 	depth := 0
 	for err := throughError(t, &endless{}); err != nil; err = errors.Unwrap(err) {
 		depth++

@@ -7,7 +7,7 @@ import (
 )
 
 // holder is the codec of interfaces other than error. It writes the held value's type by its registered name, then
-// the value; a sentinel as an error, so that it stays itself.
+// the value; a sentinel by its own name, so that it stays itself.
 type holder struct{ typ reflect.Type }
 
 const (
@@ -25,9 +25,9 @@ func (c holder) encode(e *encoder, p addr) error {
 	}
 	v = v.Elem()
 	if err, ok := v.Interface().(error); ok {
-		if _, ok := registry.SentinelName(err); ok {
+		if name, ok := registry.SentinelName(err); ok {
 			e.byte(holdsSentinel)
-			e.error(err)
+			e.string(name)
 			return nil
 		}
 	}
@@ -42,15 +42,15 @@ func (c holder) decode(d *decoder, p addr) error {
 	}
 	var v reflect.Value
 	if tag == holdsSentinel {
-		err, bad := d.error()
-		if bad != nil {
-			return bad
-		}
-		v = reflect.ValueOf(err)
-	} else if v, err = d.typed(); err != nil {
+		sentinel, bad := d.sentinel()
+		v, err = reflect.ValueOf(sentinel), bad
+	} else {
+		v, err = d.typed()
+	}
+	if err != nil {
 		return err
 	}
-	if !v.IsValid() || !v.Type().Implements(c.typ) {
+	if !v.Type().Implements(c.typ) {
 		return damaged("no %s in an interface of that type", c.typ)
 	}
 	valueAt(c.typ, p).Set(v)

@@ -5,8 +5,8 @@ import (
 	"unsafe"
 )
 
-// addr is where a value lies: unexported fields are read and written like any other. This is the only file that knows
-// what an address is. An addr keeps its value alive; one handed to encode or decode points to a whole value of the
+// addr is where a value lies: unexported fields are read and written like any other. This is the only file that
+// imports unsafe. An addr keeps its value alive; one handed to encode or decode points to a whole value of the
 // plan's type.
 type addr = unsafe.Pointer
 

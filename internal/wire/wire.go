@@ -75,18 +75,22 @@ func appendAt(b []byte, p *plan, at addr) ([]byte, error) {
 	if p.plain {
 		return append(b, memory(at, p.size)...), nil
 	}
-	e := encoder{b: b}
-	if err := p.encode(&e, at); err != nil {
+	e := newEncoder(b)
+	err := p.encode(e, at)
+	longer := e.free()
+	if err != nil {
 		return b, labeled(p.typ, err)
 	}
-	return e.b, nil
+	return longer, nil
 }
 
 // readAt decodes into zeroed memory.
 func readAt(b []byte, p *plan, at addr) ([]byte, error) {
-	d := decoder{b: b, budget: allowance * uint64(len(b))}
-	if err := p.decode(&d, at); err != nil {
+	d := newDecoder(b)
+	err := p.decode(d, at)
+	rest := d.free()
+	if err != nil {
 		return b, labeled(p.typ, err)
 	}
-	return d.b, nil
+	return rest, nil
 }

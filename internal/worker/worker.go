@@ -219,14 +219,11 @@ func (w *worker) call(j *job, k int, frame []byte, bad error) {
 		if v := recover(); v != nil {
 			err = &backend.PanicError{Value: v, Stack: debug.Stack()}
 		}
-		fail(err, false)
+		fail(late(ctx, err), false)
 	}()
 	out, err := c.run(s)
 	ended = true
-	if errors.Is(context.Cause(ctx), backend.ErrTimeout) {
-		err = backend.ErrTimeout
-	}
-	if err != nil {
+	if err = late(ctx, err); err != nil {
 		fail(err, false)
 		return
 	}
@@ -241,6 +238,14 @@ func (w *worker) call(j *job, k int, frame []byte, bad error) {
 		return
 	}
 	w.tell(backend.Report{Batch: j.ID, Kind: backend.Done, Lo: k, Hi: k + 1, Took: time.Since(start), Body: body})
+}
+
+// late is err, or ErrTimeout when the call's time is up: what it did after that does not count.
+func late(ctx context.Context, err error) error {
+	if errors.Is(context.Cause(ctx), backend.ErrTimeout) {
+		return backend.ErrTimeout
+	}
+	return err
 }
 
 // call is a call that is ready to run.

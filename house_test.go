@@ -1,0 +1,72 @@
+package parallel_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// arrows is who may import whom: each package of the module with the ones of ours, and of others', that it may use. Tests are free.
+var arrows = map[string]string{
+	".":                   "backend backend/threads internal/dispatch internal/plan internal/registry internal/scope internal/wire internal/worker github.com/samber/lo",
+	"backend":             "",
+	"backend/backendtest": "backend internal/dispatch internal/plan internal/registry internal/scope internal/wire github.com/stretchr/testify/assert github.com/stretchr/testify/require",
+	"backend/threads":     "backend",
+	"internal/dispatch":   "backend internal/plan internal/scope internal/wire github.com/samber/lo",
+	"internal/plan":       "",
+	"internal/registry":   "backend",
+	"internal/scope":      "",
+	"internal/testkit":    "backend internal/worker go.uber.org/goleak",
+	"internal/wire":       "backend internal/registry",
+	"internal/worker":     "backend internal/registry internal/scope internal/wire",
+	"examples bench vet":  "", // modules of their own
+}
+
+func TestImportsFollowTheArrows(t *testing.T) {
+	const module = "github.com/gojoblib/parallel"
+	seen := map[string]bool{}
+	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (strings.Contains("examples bench vet testdata", d.Name()) || strings.HasPrefix(d.Name(), ".") && file != ".") {
+			return filepath.SkipDir
+		}
+		if !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {
+			return nil
+		}
+		pkg := path.Dir(filepath.ToSlash(file))
+		allowed, known := arrows[pkg]
+		if !known {
+			assert.True(t, known, "package %s has no arrows", pkg)
+			return nil
+		}
+		seen[pkg] = true
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range f.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			if first, _, _ := strings.Cut(imported, "/"); !strings.Contains(first, ".") {
+				continue // the standard library
+			}
+			ours := strings.TrimPrefix(imported, module+"/")
+			assert.Contains(t, strings.Fields(allowed), ours, "%s imports %s", file, imported)
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	assert.True(t, seen["."] && seen["backend"] && seen["internal/dispatch"], "the walk missed packages: %v", seen)
+}
