@@ -180,7 +180,7 @@ func BenchmarkBodies(b *testing.B) {
 				start := time.Now()
 				out := make([]int, len(body.in))
 				for i, units := range body.in {
-					out[i], _ = fn(nil, units) //nolint:staticcheck // it takes none
+					out[i], _ = fn(nil, units)
 				}
 				loop = min(loop, time.Since(start))
 				start = time.Now()

@@ -46,8 +46,8 @@ func PerWorker[T any](open func() (T, error), close func(T) error) *Worker[T] {
 	return &Worker[T]{open, close}
 }
 
-// errOutside is Get's answer to a context that no task was given.
-var errOutside = errors.New("parallel: PerWorker: Get was called outside of a task; pass the context that the task was given")
+// errOutside is the answer to a context that no task was given.
+var errOutside = errors.New("parallel: PerWorker is used outside of a task; pass the context that the task was given")
 
 // Get returns the T of the worker that the task with this context runs on, opening it first if need be. It costs about
 // 50 ns. Only the task may use it, and only until it returns.
@@ -72,4 +72,17 @@ func (w *Worker[T]) Get(ctx context.Context) (T, error) {
 	}
 	t, _ := v.(T)
 	return t, nil
+}
+
+// Discard closes the T of the worker that the task with this context runs on, so that the next Get opens another: for
+// a connection that broke, an instance that trapped. It returns what close returns, and nil when no T is open.
+func (w *Worker[T]) Discard(ctx context.Context) error {
+	s := scope.From(ctx)
+	if s == nil {
+		return errOutside
+	}
+	if close := s.Locals.Drop(w); close != nil {
+		return close()
+	}
+	return nil
 }

@@ -200,10 +200,10 @@ func withStacks(err error) string { return strings.TrimPrefix(fmt.Sprintf("%+v",
 func format(s fmt.State, verb rune, err error, text func(func(error) string) string) {
 	switch {
 	case verb == 'v' && s.Flag('+'):
-		io.WriteString(s, text(withStacks))
+		_, _ = io.WriteString(s, text(withStacks))
 	case verb == 'q':
 		fmt.Fprintf(s, "%q", err.Error())
 	default:
-		io.WriteString(s, err.Error())
+		_, _ = io.WriteString(s, err.Error())
 	}
 }

@@ -35,6 +35,9 @@ func (r *run) fail(i, attempt, worker int, took time.Duration, err error, again 
 	event := Event{Kind: Failed, Index: i, Attempt: attempt, Worker: worker, At: time.Now(), Took: took, Err: failure.Err}
 
 	r.mu.Lock()
+	if r.Context.Err() != nil {
+		r.stopLocked(cause(r.Context)) // calls notice it before the run has been told
+	}
 	switch {
 	case r.stopped.Load() && causedBy(r.ctx, err):
 		r.cut = true

@@ -348,13 +348,7 @@ func (r *run) rouseLocked(n int) {
 	}
 }
 
-// giveBack puts calls up for claiming again.
-func (r *run) giveBack(s span) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.giveBackLocked(s)
-}
-
+// giveBackLocked puts calls up for claiming again.
 func (r *run) giveBackLocked(s span) {
 	if s.lo < s.hi {
 		r.back = append(r.back, s)

@@ -267,7 +267,7 @@ func (w *watch) abandon() {
 	// It is not retried: the first attempt still runs.
 	r.fail(i, w.todo.attempt, t.id, time.Since(w.start), r.timedOut(), false)
 	if tooMany {
-		r.stop(fmt.Errorf("more than %d calls run on after their Timeout of %v: they must watch their context, or run under Prefer(Processes)", r.N, r.Timeout))
+		r.stop(fmt.Errorf("%d calls at once ran on after their Timeout of %v, more than there are workers: they must watch their context, or run where they can be killed", r.N+1, r.Timeout))
 	}
 	next := r.newThread(t.worker, t.id)
 	next.todo = span{i + 1, w.todo.hi, w.todo.attempt}

@@ -87,7 +87,7 @@ func (b *book) add(v any) error {
 	if err := b.addType(rv.Type()); err != nil {
 		return err
 	}
-	if err, ok := v.(error); ok && rv.Comparable() && !(rv.Kind() == reflect.Pointer && rv.IsNil()) {
+	if err, ok := v.(error); ok && rv.Comparable() && (rv.Kind() != reflect.Pointer || !rv.IsNil()) {
 		return b.addSentinel(err)
 	}
 	return nil

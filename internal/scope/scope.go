@@ -4,6 +4,7 @@ package scope
 
 import (
 	"context"
+	"slices"
 	"sync"
 )
 
@@ -94,12 +95,26 @@ func (l *Locals) Get(key any, open func() (any, error), close func(any) error) (
 func (l *Locals) Pop() func() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := len(l.opened) - 1
-	if n < 0 {
+	if len(l.opened) == 0 {
 		return nil
 	}
-	v := l.opened[n]
-	l.opened = l.opened[:n]
+	return l.take(len(l.opened) - 1)
+}
+
+// Drop is Pop for the value under key.
+func (l *Locals) Drop(key any) func() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at := slices.IndexFunc(l.opened, func(v *local) bool { return v.key == key })
+	if at < 0 {
+		return nil
+	}
+	return l.take(at)
+}
+
+func (l *Locals) take(at int) func() error {
+	v := l.opened[at]
+	l.opened = slices.Delete(l.opened, at, at+1)
 	delete(l.byKey, v.key)
 	return func() error { return v.close(v.value) }
 }
