@@ -79,7 +79,7 @@ func BenchmarkDelayed(b *testing.B) {
 	b.Run("hand", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			tasks := make([]func() int, 0, n)
+			var tasks []func() int
 			for x := range n {
 				tasks = append(tasks, func() int { return cubeOf(x) })
 			}
@@ -90,7 +90,7 @@ func BenchmarkDelayed(b *testing.B) {
 	b.Run("Delayed", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			tasks := make([]Task, 0, n)
+			var tasks []Task
 			for x := range n {
 				tasks = append(tasks, Delayed(cubeOf, x))
 			}
@@ -111,7 +111,7 @@ func BenchmarkDelayed(b *testing.B) {
 		f := func(x odd) odd { return x * x * x }
 		b.ReportAllocs()
 		for b.Loop() {
-			tasks := make([]Task, 0, n)
+			var tasks []Task
 			for x := range n {
 				tasks = append(tasks, Delayed(f, odd(x)))
 			}

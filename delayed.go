@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/gojoblib/parallel/internal/dispatch"
 )
@@ -132,8 +133,12 @@ func (d declared) label() string {
 	return funcName(d.fn)
 }
 
+// faults counts the misused tasks of this program, so that runs need not look for one where there is none.
+var faults atomic.Int64
+
 // faulty makes a task of a misuse, with the line that it stands in.
 func faulty(fn any, err error) Task {
+	faults.Add(1)
 	site := site()
 	return Task{func(_ context.Context, d *declared) (any, error) {
 		if d != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/gojoblib/parallel/internal/dispatch"
 )
@@ -42,6 +43,9 @@ func (c *config) tasks(tasks ...Task) ([]any, error) {
 
 // misuse reports every task that cannot run, all at once; nil when there is none.
 func misuse(tasks []Task) error {
+	if faults.Load() == 0 && !slices.ContainsFunc(tasks, func(t Task) bool { return t.call == nil }) {
+		return nil // there is none in the whole program
+	}
 	var d declared
 	var failed []*TaskError
 	for i, t := range tasks {

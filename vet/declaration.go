@@ -204,7 +204,7 @@ func (c checker) cure(want, got types.Type) string {
 	case types.IsInterface(want):
 		method, _ := types.MissingMethod(got, want.Underlying().(*types.Interface), true)
 		return "its method " + method.Name() + " is missing or different; pass a value that has it"
-	case types.ConvertibleTo(got, want) && !(isBasic(got, types.IsInteger) && isBasic(want, types.IsString)):
+	case types.ConvertibleTo(got, want) && (!isBasic(got, types.IsInteger) || !isBasic(want, types.IsString)):
 		return "convert it to " + c.name(want)
 	}
 	return "pass a value of this type"

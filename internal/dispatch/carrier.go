@@ -154,7 +154,7 @@ func (c *carrier) fill() bool {
 		r.steal()
 		return r.sleep(&c.seat)
 	}
-	c.room.wait(func() bool {
+	c.room.wait(0, func() bool {
 		now, gone := c.state()
 		return gone || now < flying
 	})
@@ -403,8 +403,10 @@ func (c *carrier) halt() {
 	if len(ids) == 0 {
 		return
 	}
-	for _, id := range ids {
+	for _, id := range ids { // all of them first: what is cancelled makes way for the next
 		c.link.Trim(id, 0)
+	}
+	for _, id := range ids {
 		c.link.Cancel(id)
 	}
 	time.AfterFunc(Grace, func() {

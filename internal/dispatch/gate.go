@@ -1,6 +1,9 @@
 package dispatch
 
-import "sync/atomic"
+import (
+	"runtime"
+	"sync/atomic"
+)
 
 // gate is where one goroutine waits for others to change something; those pay one atomic load while nobody waits.
 type gate struct {
@@ -10,8 +13,15 @@ type gate struct {
 
 func newGate() gate { return gate{wake: make(chan struct{}, 1)} }
 
-// wait returns when changed holds. Whoever makes it hold calls open afterwards.
-func (g *gate) wait(changed func() bool) {
+// wait returns when changed holds. Whoever makes it hold calls open afterwards. Before it sleeps, it looks again spins
+// times and lets others run in between: where changes come every few nanoseconds, a sleep costs more than all of them.
+func (g *gate) wait(spins int, changed func() bool) {
+	for range spins {
+		if changed() {
+			return
+		}
+		runtime.Gosched()
+	}
 	for !changed() {
 		g.waits.Store(true)
 		if changed() {

@@ -264,8 +264,8 @@ func (r *run) takeNext(p *plan.Pace) (span, bool) {
 			return span{}, false
 		}
 		n := int64(p.Next(int(end-lo), r.N))
-		if r.stream != nil {
-			n = min(n, plan.Block-lo%plan.Block)
+		if r.stream != nil { // more calls will come for the others
+			n = min(int64(p.Size()), end-lo, plan.Block-lo%plan.Block)
 		}
 		if r.next.CompareAndSwap(lo, lo+n) {
 			return span{int(lo), int(lo + n), 1}, true

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -79,7 +80,7 @@ func (src *Source) room() bool {
 	if !r.stopped.Load() && free() {
 		return true
 	}
-	s.feeder.wait(func() bool { return r.stopped.Load() || free() })
+	s.feeder.wait(s.spins(), func() bool { return r.stopped.Load() || free() })
 	return !r.stopped.Load()
 }
 
@@ -129,6 +130,14 @@ func Stream(spec StreamSpec, work Work, feed func(*Source), yield func(i int) bo
 // errBroken is the cause of the contexts of calls whose results nobody wants any more.
 var errBroken = errors.New("the loop over the stream was left")
 
+// spins is how often a goroutine of the stream looks again before it sleeps: not at all while calls are slow.
+func (s *stream) spins() int {
+	if s.window.Load() <= int64(2*s.run.N) {
+		return 0
+	}
+	return 16
+}
+
 // feed runs the input and notes how it ended.
 func (s *stream) feed(feed func(*Source)) {
 	returned := false
@@ -158,6 +167,7 @@ func (s *stream) claim(t *Thread) (span, bool) {
 			s.feeder.open()
 		}
 	}
+	spun := 0
 	for !r.stopped.Load() {
 		got, ok := r.takeBackLocked(&t.pace)
 		if !ok {
@@ -172,10 +182,13 @@ func (s *stream) claim(t *Thread) (span, bool) {
 		}
 		r.mu.Unlock()
 		s.consumer.open()
-		if !r.sleep(&t.seat) {
+		t.clock = time.Time{}
+		if spun < s.spins() {
+			spun++
+			runtime.Gosched()
+		} else if !r.sleep(&t.seat) {
 			return span{}, false
 		}
-		t.clock = time.Time{}
 		r.mu.Lock()
 	}
 	r.mu.Unlock()
@@ -235,27 +248,28 @@ func (s *stream) consume(yield func(int) bool) bool {
 		head   int             // ordered: the next result to hand out
 		n      int64           // handed out
 		told   int64           // what the feeder knows of it
+		tell   = func() {
+			if told != n {
+				told = n
+				s.consumed.Store(n)
+				s.feeder.open()
+			}
+		}
 		handed = func(lo, hi int) bool {
 			for i := lo; i < hi; i++ {
 				if !yield(i) {
 					return false
 				}
 				n++
-				if (n-told)*8 >= s.window.Load() {
-					told = n
-					s.consumed.Store(n)
-					s.feeder.open()
+				if w := s.window.Load(); w <= plan.Block || (n-told)*2 >= w {
+					tell() // while the window is wide, in large steps
 				}
 			}
 			return true
 		}
 	)
 	for {
-		if told != n {
-			told = n
-			s.consumed.Store(n)
-			s.feeder.open()
-		}
+		tell()
 		var more bool
 		if spans, more = s.harvest(spans); !more {
 			break
@@ -295,7 +309,7 @@ func (s *stream) consume(yield func(int) bool) bool {
 // harvest waits for results and returns them; false: all workers have left and there are none. It reuses buf.
 func (s *stream) harvest(buf []span) (got []span, more bool) {
 	r := s.run
-	s.consumer.wait(func() bool {
+	s.consumer.wait(s.spins(), func() bool {
 		over := r.workers.Load() == 0
 		r.mu.Lock()
 		defer r.mu.Unlock()

@@ -16,7 +16,6 @@ func TestRemotesKeepTheContract(t *testing.T) {
 		"late":   {Seed: 1, Delay: 100 * time.Microsecond},
 		"unruly": {Seed: 2, Delay: 20 * time.Microsecond, Reorder: .5, Redeliver: .3},
 		"narrow": {Seed: 3, Room: 1, Reorder: .3, Redeliver: .2},
-		"vague":  {Seed: 4, Vague: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			testkit.Clean(t)
