@@ -2,7 +2,6 @@ package parallel_test
 
 import (
 	"context"
-	"fmt"
 	"iter"
 	"sync"
 	"sync/atomic"
@@ -51,73 +50,65 @@ func chunked[A, R any](ctx context.Context, workers int, in []A, fn func(context
 	return out, nil
 }
 
-func perTask(b *testing.B, n int) {
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/task")
+// beside runs two ways of doing the same n things in turn and reports the best of each per thing, their ratio, and what ours allocates.
+func beside(b *testing.B, n int, hand, ours func()) {
+	b.Helper()
+	best := [2]time.Duration{time.Hour, time.Hour}
+	for b.Loop() {
+		for i, f := range []func(){hand, ours} {
+			start := time.Now()
+			f()
+			best[i] = min(best[i], time.Since(start))
+		}
+	}
+	b.ReportMetric(float64(best[0])/float64(n), "ns/hand")
+	b.ReportMetric(float64(best[1])/float64(n), "ns/task")
+	b.ReportMetric(float64(best[1])/float64(best[0]), "x-hand")
+	b.ReportMetric(testing.AllocsPerRun(2, ours)/float64(n), "allocs/task")
 	b.ReportMetric(0, "ns/op")
 }
 
 func BenchmarkMap(b *testing.B) {
 	ctx, xs, fn := context.Background(), ints(100_000), cube
-	b.Run("hand", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			_, _ = chunked(ctx, 2, xs, fn)
-		}
-		perTask(b, len(xs))
-	})
-	b.Run("Map", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			_, _ = Map(ctx, xs, fn, NJobs(2))
-		}
-		perTask(b, len(xs))
-	})
+	beside(b, len(xs),
+		func() { _, sunk = chunked(ctx, 2, xs, fn) },
+		func() { _, sunk = Map(ctx, xs, fn, NJobs(2)) })
 }
+
+var sunk error
 
 func BenchmarkDelayed(b *testing.B) {
 	const n = 100_000
-	b.Run("hand", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			var tasks []func() int
-			for x := range n {
-				tasks = append(tasks, func() int { return cubeOf(x) })
-			}
-			_, _ = chunked(context.Background(), 2, tasks, func(_ context.Context, f func() int) (int, error) { return f(), nil })
+	xs := ints(n)
+	hand := func() {
+		var tasks []func() int
+		for _, x := range xs {
+			tasks = append(tasks, func() int { return cubeOf(x) })
 		}
-		perTask(b, n)
-	})
+		_, sunk = chunked(context.Background(), 2, tasks, func(_ context.Context, f func() int) (int, error) { return f(), nil })
+	}
 	b.Run("Delayed", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
+		beside(b, n, hand, func() {
 			var tasks []Task
-			for x := range n {
+			for _, x := range xs {
 				tasks = append(tasks, Delayed(cubeOf, x))
 			}
-			_, _ = Parallel(2)(tasks...)
-		}
-		perTask(b, n)
+			_, sunk = Parallel(2)(tasks...)
+		})
 	})
 	b.Run("Each", func(b *testing.B) {
-		xs := ints(n)
-		b.ReportAllocs()
-		for b.Loop() {
-			_, _ = Parallel(2)(Each(cubeOf, xs)...)
-		}
-		perTask(b, n)
+		beside(b, n, hand, func() { _, sunk = Parallel(2)(Each(cubeOf, xs)...) })
 	})
 	b.Run("reflect", func(b *testing.B) {
 		type odd int
 		f := func(x odd) odd { return x * x * x }
-		b.ReportAllocs()
-		for b.Loop() {
+		beside(b, n, hand, func() {
 			var tasks []Task
-			for x := range n {
+			for _, x := range xs {
 				tasks = append(tasks, Delayed(f, odd(x)))
 			}
-			_, _ = Parallel(2)(tasks...)
-		}
-		perTask(b, n)
+			_, sunk = Parallel(2)(tasks...)
+		})
 	})
 }
 
@@ -180,11 +171,11 @@ func BenchmarkBodies(b *testing.B) {
 				start := time.Now()
 				out := make([]int, len(body.in))
 				for i, units := range body.in {
-					out[i], _ = fn(nil, units)
+					out[i], sunk = fn(nil, units)
 				}
 				loop = min(loop, time.Since(start))
 				start = time.Now()
-				_, _ = Map(context.Background(), body.in, fn, NJobs(2))
+				_, sunk = Map(context.Background(), body.in, fn, NJobs(2))
 				run = min(run, time.Since(start))
 			}
 			b.ReportMetric(100*float64(loop)/2/float64(run), "%ideal")
@@ -201,7 +192,7 @@ func BenchmarkSleepers(b *testing.B) {
 	best := time.Hour
 	for b.Loop() {
 		start := time.Now()
-		_, _ = Map(context.Background(), in, func(_ context.Context, d time.Duration) (int, error) { time.Sleep(d); return 0, nil }, NJobs(64))
+		_, sunk = Map(context.Background(), in, func(_ context.Context, d time.Duration) (int, error) { time.Sleep(d); return 0, nil }, NJobs(64))
 		best = min(best, time.Since(start))
 	}
 	b.ReportMetric(float64(best)/float64(10*20*time.Millisecond), "x-ideal")
@@ -220,47 +211,47 @@ func count(n int) iter.Seq[int] {
 
 func BenchmarkImap(b *testing.B) {
 	const n = 1_000_000
-	for name, f := range map[string]func(context.Context, iter.Seq[int], func(context.Context, int) (int, error), ...Option) iter.Seq2[int, error]{
-		"ordered": Imap[int, int], "unordered": ImapUnordered[int, int],
-	} {
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				for _, err := range f(context.Background(), count(n), cube, NJobs(2)) {
-					if err != nil {
-						b.Fatal(err)
-					}
-				}
-			}
-			perTask(b, n)
-		})
+	loop := func() {
+		for x := range count(n) {
+			_, sunk = cube(context.Background(), x)
+		}
 	}
+	drain := func(results iter.Seq2[int, error]) func() {
+		return func() {
+			for _, err := range results {
+				sunk = err
+			}
+		}
+	}
+	b.Run("ordered", func(b *testing.B) {
+		beside(b, n, loop, drain(Imap(context.Background(), count(n), cube, NJobs(2))))
+	})
+	b.Run("unordered", func(b *testing.B) {
+		beside(b, n, loop, drain(ImapUnordered(context.Background(), count(n), cube, NJobs(2))))
+	})
 }
 
 func BenchmarkOneTask(b *testing.B) {
-	b.Run("Map", func(b *testing.B) {
-		b.ReportAllocs()
-		xs := []int{3}
-		for b.Loop() {
-			_, _ = Map(context.Background(), xs, cube)
+	hand := func() {
+		for range 1000 {
+			var wg sync.WaitGroup
+			wg.Go(func() { _, sunk = cube(context.Background(), 3) })
+			wg.Wait()
 		}
+	}
+	xs := []int{3}
+	b.Run("Map", func(b *testing.B) {
+		beside(b, 1000, hand, func() {
+			for range 1000 {
+				_, sunk = Map(context.Background(), xs, cube)
+			}
+		})
 	})
 	b.Run("Parallel", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			_, _ = Parallel(2)(Delayed(cubeOf, 3))
-		}
-	})
-	b.Run("go", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			var wg sync.WaitGroup
-			var out int
-			wg.Go(func() { out = cubeOf(3) })
-			wg.Wait()
-			_ = out
-		}
+		beside(b, 1000, hand, func() {
+			for range 1000 {
+				_, sunk = Parallel(2)(Delayed(cubeOf, 3))
+			}
+		})
 	})
 }
-
-var _ = fmt.Sprint

@@ -79,11 +79,12 @@ func (w *array[A, R]) do(spec dispatch.Spec, fault error) error {
 }
 
 func (w *array[A, R]) Run(t *dispatch.Thread, lo, hi int) int {
-	ctx, fn, in, out := t.Context(), w.fn, w.in, w.out
+	ctx, fn, in, out, stop, plain := t.Context(), w.fn, w.in[:hi], w.out[:hi], t.Stop(), t.Plain()
 	i := lo
-	for ; i < hi && t.Begin(i); i++ {
+	for ; i < hi && !stop.Load(); i++ {
+		t.Index = i
 		r, err := fn(ctx, in[i])
-		if t.Ended(err) {
+		if err == nil && plain || t.Ended(err) {
 			out[i] = r
 		}
 	}

@@ -175,16 +175,21 @@ func (w *belt[A, R]) fill(src *dispatch.Source, in iter.Seq[A]) {
 func (w *belt[A, R]) slot(i int) *slot[A, R] { return &w.block(i / plan.Block).slots[i%plan.Block] }
 
 func (w *belt[A, R]) Run(t *dispatch.Thread, lo, hi int) int {
-	ctx, fn, b := t.Context(), w.fn, w.block(lo/plan.Block)
+	ctx, fn, b, stop, plain := t.Context(), w.fn, w.block(lo/plan.Block), t.Stop(), t.Plain()
 	i := lo
-	for ; i < hi && t.Begin(i); i++ {
+	for ; i < hi && !stop.Load(); i++ {
+		t.Index = i
 		s := &b.slots[i%plan.Block]
 		var start time.Time
 		if w.timed {
 			start = time.Now()
 		}
-		r, err := fn(ctx, s.in)
-		if t.Ended(err) {
+		a := s.in
+		if !plain {
+			t.Begun()
+		}
+		r, err := fn(ctx, a)
+		if err == nil && plain || t.Ended(err) {
 			s.out, s.attempts = r, t.Attempt
 			if w.timed {
 				s.elapsed = time.Since(start)
@@ -195,7 +200,14 @@ func (w *belt[A, R]) Run(t *dispatch.Thread, lo, hi int) int {
 	return i
 }
 
-func (w *belt[A, R]) Name(i int) string { return w.declare(w.slot(i).in).label() }
+// Name is also asked by TaskFrom, hence perhaps by what has outlived its call.
+func (w *belt[A, R]) Name(i int) string {
+	if w.block(i/plan.Block) == nil {
+		return ""
+	}
+	return w.declare(w.slot(i).in).label()
+}
+
 func (w *belt[A, R]) Args(i int) string { return shorten(w.declare(w.slot(i).in).args) }
 func (w *belt[A, R]) Fail(i int, err *TaskError) {
 	s := w.slot(i)

@@ -199,6 +199,7 @@ type line struct {
 	carrier backend.Carrier
 	news    chan backend.Report // closed at the end of Recv
 	end     error               // Recv's; read after news is closed
+	stop    func()              // Close, once
 	books   map[uint64]*book
 }
 
@@ -216,50 +217,36 @@ func open(t *testing.T, b backend.Backend) *line {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &line{t: t, carrier: w.(backend.Carrier), news: make(chan backend.Report), books: map[uint64]*book{}}
-	over := make(chan struct{})
+	c := w.(backend.Carrier)
+	l := &line{t: t, carrier: c, news: make(chan backend.Report), books: map[uint64]*book{}}
+	over := make(chan struct{}) // the test has ended: news is let go
 	go func() {
 		defer close(l.news)
 		for {
-			r, err := l.carrier.Recv()
+			r, err := c.Recv()
 			if err != nil {
 				l.end = err
 				return
 			}
 			select {
 			case l.news <- r:
-			case <-over: // the test has ended
+			case <-over:
 			}
 		}
 	}()
-	var once sync.Once
-	stop := func() {
-		once.Do(func() {
-			if t.Failed() {
-				l.carrier.Kill(errors.New("the test has failed"))
-			}
-			if err := l.carrier.Close(); err != nil {
-				t.Errorf("Close: %v", err)
-			}
-		})
-	}
-	l.carrier = closing{l.carrier, stop}
+	l.stop = sync.OnceFunc(func() {
+		if err := c.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
 	t.Cleanup(func() {
 		close(over)
-		stop()
+		if t.Failed() {
+			c.Kill(errors.New("the test has failed"))
+		}
+		l.stop()
 	})
 	return l
-}
-
-// closing is a Carrier that is closed once, by the case or at its end.
-type closing struct {
-	backend.Carrier
-	stop func()
-}
-
-func (c closing) Close() error {
-	c.stop()
-	return nil
 }
 
 // send hands a batch of acts over and returns its ID.
@@ -384,14 +371,14 @@ func (l *line) lost() *backend.Lost {
 	if !ok {
 		l.t.Fatalf("Recv ended with %v (%T), want a *backend.Lost", err, err)
 	}
-	_ = l.carrier.Close()
+	l.stop()
 	return lost
 }
 
 // close closes the worker, whose calls have all been answered.
 func (l *line) close() {
 	l.t.Helper()
-	_ = l.carrier.Close()
+	l.stop()
 	if err := l.ended(); err != io.EOF {
 		l.t.Errorf("Recv ended with %v, want io.EOF", err)
 	}

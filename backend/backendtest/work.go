@@ -118,7 +118,8 @@ func newCalls(acts []act) *calls {
 func (w *calls) Run(t *dispatch.Thread, lo, hi int) int {
 	ctx := t.Context()
 	i := lo
-	for ; i < hi && t.Begin(i); i++ {
+	for ; i < hi && !t.Stop().Load(); i++ {
+		t.Index = i
 		v, err := perform(ctx, w.acts[i], t.Attempt)
 		if t.Ended(err) {
 			w.out[i], w.done[i] = v, true

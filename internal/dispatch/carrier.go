@@ -42,6 +42,7 @@ type carrier struct {
 	gone    error         // why there is no more news
 	expired *batch        // the batch whose call late was killed at its Timeout
 	late    int
+	halted  bool // it was killed because the run was stopped
 }
 
 // batch is some calls in a worker's hands. It is guarded by run.mu.
@@ -316,6 +317,7 @@ func (c *carrier) done(b *batch, n backend.Report) {
 			c.settled(i, r.fail(i, b.attempt, c.id, each, fmt.Errorf("its result cannot be read: %w", bad), false))
 			continue
 		}
+		r.recovered(i, b.attempt)
 		c.settled(i, false)
 		r.tell(Event{Kind: Finished, Index: i, Attempt: b.attempt, Worker: c.id, At: time.Now(), Took: each})
 	}
@@ -412,6 +414,7 @@ func (c *carrier) halt() {
 	time.AfterFunc(Grace, func() {
 		r.mu.Lock()
 		late := lo.SomeBy(c.flight, func(b *batch) bool { return slices.Contains(ids, b.id) })
+		c.halted = c.halted || late
 		r.mu.Unlock()
 		if late {
 			c.link.Kill(context.Cause(r.ctx))
@@ -453,6 +456,7 @@ func (c *carrier) lost(err error) {
 		}
 	}
 	c.flight = nil
+	halted := c.halted
 	r.mu.Unlock()
 
 	for _, v := range victims {
@@ -461,7 +465,7 @@ func (c *carrier) lost(err error) {
 		switch {
 		case v.b == c.expired && v.k == c.late:
 			why = r.timedOut()
-		case r.stopped.Load():
+		case halted:
 			why = context.Cause(r.ctx)
 		}
 		r.tell(Event{Kind: Lost, Index: i, Attempt: v.b.attempt, Worker: c.id, At: time.Now(), Err: why})

@@ -40,14 +40,20 @@ func (r *run) fail(i, attempt, worker int, took time.Duration, err error, again 
 	}
 	switch {
 	case r.stopped.Load() && causedBy(r.ctx, err):
-		r.cut = true
-		r.work.Fail(i, failure)
 		again = false
+		r.cut = true
+		if w := r.waiting[i]; w != nil && r.stream == nil {
+			w.cut = true // what made it fail before stands
+			break
+		}
+		delete(r.waiting, i)
+		r.work.Fail(i, failure)
 	case again && !r.stopped.Load():
 		event.Kind = Retried
 		r.park(failure, wait)
 	default:
 		again = false
+		delete(r.waiting, i)
 		r.work.Fail(i, failure)
 		if r.stream == nil {
 			r.failed = append(r.failed, failure)
@@ -97,6 +103,15 @@ func (r *run) park(failure *backend.TaskError, wait time.Duration) {
 			r.giveBackLocked(again)
 		}
 	})
+}
+
+// recovered notes that a call which had failed has succeeded.
+func (r *run) recovered(i, attempt int) {
+	if attempt > 1 {
+		r.mu.Lock()
+		delete(r.waiting, i)
+		r.mu.Unlock()
+	}
 }
 
 // causedBy reports whether err is what ctx's end made of a call, and not a failure of its own.

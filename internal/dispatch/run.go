@@ -34,8 +34,9 @@ type Spec struct {
 // Work is the calls of a run, numbered from 0, as whoever declared them keeps them. What a call leaves behind goes where no other call
 // writes, so that workers need no lock.
 type Work interface {
-	// Run makes the calls [lo,hi) in this process, in order, and returns the number of the first it did not start. For each it asks
-	// t.Begin first, t.Ended afterwards, and keeps the value only if that says so.
+	// Run makes the calls [lo,hi) in this process, in order, and returns the number of the first it did not start. Before
+	// each it looks at t.Stop and sets t.Index; after each it asks t.Ended whether the value counts, which it may skip after
+	// a success while t.Plain. (The three are apart so that a loop can keep them in registers.)
 	Run(t *Thread, lo, hi int) int
 	// Name returns a call's name, Args its arguments in short.
 	Name(i int) string
@@ -82,7 +83,7 @@ type run struct {
 	wants     int    // workers wanted beyond those it has; guarded by the budget's lock
 	back      []span // calls that came back, to be claimed again
 	idle      []*seat
-	waiting   map[int]*retry // calls between two attempts, until the next begins
+	waiting   map[int]*retry // calls that have failed and are tried again, until one attempt ends it
 	failed    []*backend.TaskError
 	cause     error // what stopped the run, when it was not a failed task
 	faults    []error
@@ -93,10 +94,11 @@ type run struct {
 	stillborn int // workers lost in a row that gave no news
 }
 
-// retry is a call between two attempts: its last failure, and the timer that brings it back, if it has to wait.
+// retry is a call that has failed and is tried again: its last failure, and the timer that brings it back, if it has to wait.
 type retry struct {
 	err   *backend.TaskError
 	timer *time.Timer
+	cut   bool // the stop ended its last attempt
 }
 
 // seat is where a worker with nothing to do sleeps. Its channel is made when it is first needed.
@@ -212,6 +214,7 @@ func (r *run) left() {
 		slots.release()
 	}
 	if last {
+		r.keepLast()
 		r.done.Done()
 		if r.stream != nil {
 			r.stream.consumer.open()
@@ -290,9 +293,6 @@ func (r *run) takeBackLocked(p *plan.Pace) (span, bool) {
 	if last.lo = got.hi; last.lo == last.hi {
 		r.back = r.back[:len(r.back)-1]
 		r.nback.Add(-1)
-	}
-	if got.attempt > 1 {
-		delete(r.waiting, got.lo)
 	}
 	return got, true
 }
@@ -385,15 +385,11 @@ func (r *run) stopLocked(why error) {
 	}
 	r.stopped.Store(true)
 	r.cancel(why)
-	for i, w := range r.waiting { // they will not be tried again: their last failure stands
+	for _, w := range r.waiting {
 		if w.timer != nil {
 			w.timer.Stop()
 		}
-		delete(r.waiting, i)
-		r.keep(i, w.err)
 	}
-	r.back, r.waiting = nil, nil
-	r.nback.Store(0)
 	r.rouseLocked(len(r.idle))
 	if r.stream != nil {
 		r.stream.feeder.open()
@@ -408,15 +404,21 @@ func (e *stopError) Error() string        { return "stopped: " + e.first.Error()
 func (e *stopError) Is(target error) bool { return target == context.Canceled }
 func (e *stopError) Unwrap() error        { return e.first }
 
-// keep records a call's failure for good. The caller holds the lock.
-func (r *run) keep(i int, err *backend.TaskError) {
-	r.work.Fail(i, err)
-	if r.stream == nil {
-		r.failed = append(r.failed, err)
-	} else {
-		r.stream.ready(i, i+1)
+// keepLast lets the last failure of every call stand that was to be tried again and was not, the run having been stopped.
+func (r *run) keepLast() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, w := range r.waiting {
+		r.work.Fail(i, w.err)
+		if r.stream == nil {
+			r.failed = append(r.failed, w.err)
+		} else {
+			r.stream.ready(i, i+1)
+		}
+		if !w.cut {
+			r.settled.Add(1)
+		}
 	}
-	r.settled.Add(1)
 }
 
 // refuse stops a run, before anything has run, for calls that cannot be made.

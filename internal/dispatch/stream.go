@@ -34,7 +34,9 @@ type stream struct {
 	threads []*Thread
 	done    []span // results for the consumer
 
-	panicked any // what the input panicked with; read after closed
+	// Written by the feeder, read when it has ended.
+	told     bool // it has been told that no more is wanted
+	panicked any  // what the input panicked with
 }
 
 // StreamSpec says what only a stream has.
@@ -62,7 +64,9 @@ func (src *Source) Put() bool {
 	if r.nidle.Load() > 0 {
 		r.rouse(1)
 	}
-	return src.room()
+	s := src.s
+	s.told = !src.room()
+	return !s.told
 }
 
 // room waits until another input may be drawn.
@@ -118,7 +122,8 @@ func Stream(spec StreamSpec, work Work, feed func(*Source), yield func(i int) bo
 		}()
 		broken = !s.consume(yield)
 	}()
-	if s.panicked != nil {
+	// A loop that was left has nothing to do with inputs that it did not get to; with how they clean up, it has.
+	if s.panicked != nil && (!broken || s.told) {
 		panic(s.panicked)
 	}
 	if broken {
@@ -243,12 +248,12 @@ func (s *stream) ready(lo, hi int) {
 // consume hands out results until there are none left; false: yield did not want more.
 func (s *stream) consume(yield func(int) bool) bool {
 	var (
-		spans  []span
-		early  = map[int]int{} // ordered: results that wait for earlier ones, [lo]hi
-		head   int             // ordered: the next result to hand out
-		n      int64           // handed out
-		told   int64           // what the feeder knows of it
-		tell   = func() {
+		spans []span
+		early = map[int]int{} // ordered: results that wait for earlier ones, [lo]hi
+		head  int             // ordered: the next result to hand out
+		n     int64           // handed out
+		told  int64           // what the feeder knows of it
+		tell  = func() {
 			if told != n {
 				told = n
 				s.consumed.Store(n)

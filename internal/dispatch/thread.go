@@ -15,7 +15,7 @@ import (
 
 // Thread is a worker whose calls run in this process. Its loop claims a chunk, runs it and claims the next:
 //
-//	loop ── claim ── chunk ── guarded ── Work.Run ── Begin, the call, Ended
+//	loop ── claim ── chunk ── guarded ── Work.Run ── Stop?, Index, the call, Ended?
 //	  ^                          |
 //	  └── Go again: a call ended the goroutine (Goexit) or kept it (Timeout)
 //
@@ -67,15 +67,48 @@ func (t *Thread) start() { t.worker.Go(t.loop) }
 // Context is what the calls of this Run are given.
 func (t *Thread) Context() context.Context { return t.ctx }
 
-// Begin says that call i is next; false: it must not be started.
-func (t *Thread) Begin(i int) bool {
-	t.Index = i
-	return !t.run.stopped.Load()
+// Stop is true when no further call must be started.
+func (t *Thread) Stop() *atomic.Bool { return &t.run.stopped }
+
+// Plain reports whether, during this Run, a call that returns no error needs no Ended.
+func (t *Thread) Plain() bool { return t.watch == nil && t.Attempt == 1 }
+
+// Begun says, while not Plain, that the call Index has taken its input from a stream, whose place will be used again.
+func (t *Thread) Begun() {
+	if t.watch != nil {
+		t.watch.state.Store(running)
+	}
 }
 
-// Ended says how the call ended; true: its value counts.
+// Ended says how the call Index ended; true: its value counts.
 func (t *Thread) Ended(err error) bool {
-	return err == nil && t.watch == nil || t.ended(err)
+	r, i, attempt := t.run, t.Index, t.Attempt
+	var took time.Duration
+	if w := t.watch; w != nil {
+		if !w.state.CompareAndSwap(running, ended) {
+			return false
+		}
+		took = time.Since(w.start)
+		if w.timer != nil {
+			w.timer.Stop()
+			if errors.Is(context.Cause(w.ctx), backend.ErrTimeout) {
+				err = r.timedOut()
+			}
+		}
+		t.watch = nil
+	}
+	if err == nil {
+		r.recovered(i, attempt)
+		r.tell(Event{Kind: Finished, Index: i, Attempt: attempt, Worker: t.id, At: time.Now(), Took: took})
+		return true
+	}
+	if r.fail(i, attempt, t.id, took, err, true) {
+		t.lost++
+		if r.stream != nil {
+			r.stream.skip(t)
+		}
+	}
+	return false
 }
 
 // loop is what a worker does. It returns when there is nothing left to do; a call that ends its goroutine does not end
@@ -171,7 +204,7 @@ func (t *Thread) caught() {
 	if v := recover(); v != nil {
 		err = &backend.PanicError{Value: v, Stack: debug.Stack()}
 	}
-	t.ended(err)
+	t.Ended(err)
 	t.todo.lo = t.Index + 1
 	if t.run.stream != nil {
 		t.Publish()
@@ -187,6 +220,9 @@ func (t *Thread) attend() {
 		defer cancel()
 		own := t.Scope
 		own.Context, own.Index = ctx, i
+		if r.stream != nil {
+			own.Names = name(r.work.Name(i)) // a call given up may ask when its item is long gone
+		}
 		t.ctx = &own
 		w := &watch{thread: t, todo: t.todo, start: start, ctx: ctx}
 		t.watch = w
@@ -194,9 +230,17 @@ func (t *Thread) attend() {
 	} else {
 		t.watch = &watch{start: start}
 	}
+	if r.stream == nil {
+		t.Begun()
+	}
 	r.tell(Event{Kind: Started, Index: i, Attempt: attempt, Worker: t.id, At: start})
 	t.guarded(i + 1)
 }
+
+// name is the name of any call.
+type name string
+
+func (n name) Name(int) string { return string(n) }
 
 // watch is the look-out over one attempt of one call. Whoever moves it on from running decides how the attempt ended:
 // its return or its Timeout.
@@ -210,43 +254,14 @@ type watch struct {
 }
 
 const (
-	running = iota
-	returned
+	armed = iota // a stream's call has not taken its input yet
+	running
+	ended
 	abandoned
 )
 
 // gone reports whether the thread's call was given up, and with it the thread.
 func (t *Thread) gone() bool { return t.watch != nil && t.watch.state.Load() == abandoned }
-
-// ended is Ended for all but the plain success.
-func (t *Thread) ended(err error) bool {
-	r, i, attempt := t.run, t.Index, t.Attempt
-	var took time.Duration
-	if w := t.watch; w != nil {
-		if !w.state.CompareAndSwap(running, returned) {
-			return false
-		}
-		took = time.Since(w.start)
-		if w.timer != nil {
-			w.timer.Stop()
-			if errors.Is(context.Cause(w.ctx), backend.ErrTimeout) {
-				err = r.timedOut()
-			}
-		}
-		t.watch = nil
-	}
-	if err == nil {
-		r.tell(Event{Kind: Finished, Index: i, Attempt: attempt, Worker: t.id, At: time.Now(), Took: took})
-		return true
-	}
-	if r.fail(i, attempt, t.id, took, err, true) {
-		t.lost++
-		if r.stream != nil {
-			r.stream.skip(t)
-		}
-	}
-	return false
-}
 
 func (r *run) timedOut() error {
 	return fmt.Errorf("%w after %v", backend.ErrTimeout, r.Timeout)
@@ -256,6 +271,9 @@ func (r *run) timedOut() error {
 // is left to itself, and another takes its place.
 func (w *watch) abandon() {
 	if !w.state.CompareAndSwap(running, abandoned) {
+		if w.state.Load() == armed {
+			time.AfterFunc(Grace, w.abandon)
+		}
 		return
 	}
 	t, r := w.thread, w.thread.run

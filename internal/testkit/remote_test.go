@@ -13,7 +13,6 @@ func TestMain(m *testing.M) { testkit.Main(m) }
 func TestRemotesKeepTheContract(t *testing.T) {
 	for name, r := range map[string]*testkit.Remote{
 		"good":   {},
-		"late":   {Seed: 1, Delay: 100 * time.Microsecond},
 		"unruly": {Seed: 2, Delay: 20 * time.Microsecond, Reorder: .5, Redeliver: .3},
 		"narrow": {Seed: 3, Room: 1, Reorder: .3, Redeliver: .2},
 	} {
