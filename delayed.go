@@ -276,7 +276,7 @@ func assignable(i int, a any, t reflect.Type) error {
 		case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Chan, reflect.Func, reflect.Interface, reflect.UnsafePointer:
 			return nil
 		}
-		return fmt.Errorf("argument %d is nil, which cannot be a %v", i, t)
+		return fmt.Errorf("argument %d is nil, want %v", i, t)
 	}
 	v := reflect.ValueOf(a)
 	if v.Type().AssignableTo(t) {
@@ -286,7 +286,7 @@ func assignable(i int, a any, t reflect.Type) error {
 	if v.Kind() != reflect.String && t.Kind() != reflect.String && v.CanConvert(t) && v.Comparable() {
 		hint = fmt.Sprintf(": write %v(%v)", t, a)
 	}
-	return fmt.Errorf("argument %d is a %T, want %v%s", i, a, t, hint)
+	return fmt.Errorf("argument %d is of type %T, want %v%s", i, a, t, hint)
 }
 
 // call calls fn by reflection. args have been checked.

@@ -1,10 +1,13 @@
 package parallel_test
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	. "github.com/gojoblib/parallel"
@@ -105,4 +108,102 @@ func TestOneTasksMisfortuneIsOneTasks(t *testing.T) {
 			}
 		}
 	}
+}
+
+func box(x any) any { return x }
+func unbox(kind string) any {
+	switch kind {
+	case "chan":
+		return make(chan int)
+	case "func":
+		return func() {}
+	}
+	return kind
+}
+func throw(kind string) error { panic(unbox(kind)) }
+
+func TestWhatCannotCrossFailsAlone(t *testing.T) {
+	testkit.Clean(t)
+	const cannotCross = "cannot be sent to another process; leave it out, or give the type that holds it MarshalBinary and UnmarshalBinary"
+	r := &testkit.Remote{}
+	got, err := Parallel(2, Backend(r), KeepGoing())(
+		Delayed(box, 1), Delayed(box, make(chan int)), Delayed(box, "two"),
+		Delayed(unbox, "func"), Delayed(unbox, "text"),
+	)
+	assert.Equal(t, []any{1, nil, "two", nil, "text"}, got)
+	failures := Failures(err)
+	require.Len(t, failures, 2)
+	assert.EqualError(t, failures[0], "parallel: task 1 (github.com/gojoblib/parallel_test.box(chan int(len 0))): argument 0: chan int "+cannotCross)
+	assert.Zero(t, failures[0].Attempts)
+	assert.EqualError(t, failures[1], "parallel: task 3 (github.com/gojoblib/parallel_test.unbox(\"func\")): its result: func() "+cannotCross)
+	assert.Equal(t, 1, failures[1].Attempts)
+	assert.Zero(t, r.Open())
+}
+
+func TestAPanicValueThatCannotCrossComesAsText(t *testing.T) {
+	testkit.Clean(t)
+	_, err := Parallel(1, Backend(&testkit.Remote{}), KeepGoing())(Delayed(throw, "func"), Delayed(throw, "text"))
+	failures := Failures(err)
+	require.Len(t, failures, 2)
+	for i, f := range failures {
+		p, ok := f.Err.(*PanicError)
+		require.True(t, ok, "%T", f.Err)
+		require.IsType(t, "", p.Value)
+		require.Contains(t, string(p.Stack), "throw", "task %d", i)
+	}
+}
+
+func TestTasksThatCrashTheirWorkersInARowDoNotStopTheRun(t *testing.T) {
+	testkit.Clean(t)
+	l := newLedger(10)
+	defer l.close()
+	deeds := l.deeds(10)
+	for i := range deeds {
+		deeds[i].How, deeds[i].Fails = crashes, 1
+	}
+	_, err := Parallel(2, Backend(&testkit.Remote{}), KeepGoing(), BatchSize(1))(Each(do, deeds)...)
+	require.Len(t, Failures(err), 10)
+	require.NotErrorIs(t, err, ErrNotRun)
+}
+
+func TestOneWorkerKeepsTheOrderWhenItIsReplaced(t *testing.T) {
+	testkit.Clean(t)
+	l := newLedger(30)
+	defer l.close()
+	deeds := l.deeds(30)
+	deeds[4].How, deeds[4].Fails = crashes, 1
+	_, err := Parallel(1, Backend(&testkit.Remote{}), KeepGoing(), BatchSize(4))(Each(do, deeds)...)
+	require.Len(t, Failures(err), 1)
+	require.Equal(t, ints(30), l.order)
+}
+
+func panicsLate(ctx context.Context, _ int) (int, error) {
+	<-ctx.Done()
+	panic("late")
+}
+
+func TestWhatATaskDoesAfterItsDeadlineIsATimeout(t *testing.T) {
+	everywhere(t, func(t *testing.T, where Option) {
+		synctest.Test(t, func(t *testing.T) {
+			_, err := Parallel(1, where, Timeout(time.Second))(Delayed(panicsLate, 1))
+			require.ErrorIs(t, err, ErrTimeout)
+		})
+	})
+}
+
+// watched counts who looks at it.
+type watched int
+
+var looks atomic.Int64
+
+func (watched) String() string { looks.Add(1); return "watched" }
+
+func refuses(watched) error { return errBoom }
+
+func TestErrorsCallNoMethodOfAnArgument(t *testing.T) {
+	everywhere(t, func(t *testing.T, where Option) {
+		_, err := Parallel(1, where)(Delayed(refuses, watched(7)))
+		require.ErrorContains(t, err, "refuses(7)")
+		require.Zero(t, looks.Load())
+	})
 }

@@ -15,7 +15,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	Main(cube, cubeOf, do, errBoom)
+	Main(cube, cubeOf, do, box, unbox, throw, panicsLate, refuses, errBoom)
 	testkit.Main(m)
 }
 
@@ -103,6 +103,9 @@ type ledger struct {
 	running atomic.Int64
 	ended   atomic.Int64
 	closed  chan struct{}
+
+	mu    sync.Mutex
+	order []int // the indices as they were started
 }
 
 var (
@@ -130,6 +133,9 @@ func (l *ledger) close() {
 
 func (l *ledger) enter(i int) (leave func()) {
 	l.started[i].Add(1)
+	l.mu.Lock()
+	l.order = append(l.order, i)
+	l.mu.Unlock()
 	l.running.Add(1)
 	return func() {
 		l.running.Add(-1)

@@ -46,16 +46,16 @@ func TestMisuseIsToldWithItsLineBeforeAnythingRuns(t *testing.T) {
 		"<nil>): nil is not a function",
 		"int): a value of type int is not a function: give the function and its arguments, Delayed(f, x), not Delayed(f(x))",
 		"func(int) int): the function is nil (of type func(int) int)",
-		"math.Sqrt): argument 0 is a int, want float64: write float64(2)",
+		"math.Sqrt): argument 0 is of type int, want float64: write float64(2)",
 		"math.Sqrt): 0 arguments given, func(float64) float64 takes 1",
-		"math.Pow): argument 0 is a int, want float64: write float64(1)\nargument 1 is a string, want float64",
+		"math.Pow): argument 0 is of type int, want float64: write float64(1)\nargument 1 is of type string, want float64",
 		"parallel_test.two): it returns 2 values: a task returns nothing, a value, an error, or a value and an error",
 		"parallel_test.sum): 0 arguments given, func(int, ...int) int takes at least 1",
-		"parallel_test.sum): argument 1 is a string, want int",
-		"parallel_test.cubeOf): argument 0 is nil, which cannot be a int",
+		"parallel_test.sum): argument 1 is of type string, want int",
+		"parallel_test.cubeOf): argument 0 is nil, want int",
 		"parallel_test.withContext): 2 arguments given, func(context.Context, string) takes 1; the context comes from the run",
 		"<nil>): a Task that no Delayed made",
-		"root): argument 0 is a string, want float64",
+		"root): argument 0 is of type string, want float64",
 	}
 	results, err := Parallel(2, KeepGoing())(tasks...)
 	assert.Len(t, results, len(tasks))

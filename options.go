@@ -357,8 +357,8 @@ func BatchSize(n int) Option {
 }
 
 // PreDispatch bounds how many inputs of a Stream or Imap are drawn whose results have not been consumed. By default
-// that is twice the workers while tasks are slow, and up to 1,024 while they are so fast that hand-overs would cost
-// more than the tasks.
+// that is twice the workers while tasks last a millisecond or more, and what keeps each worker busy for two, but no more
+// than 2,048, while they are faster.
 func PreDispatch(n int) Option {
 	return option{optPreDispatch, func(c *config) {
 		if n < 1 {

@@ -189,6 +189,21 @@ func TestAnInputThatPanicsDoesSoInTheConsumerAfterEarlierResults(t *testing.T) {
 	})
 }
 
+func TestAnInputThatPanicsWhenTheLoopIsLeftDoesSoInTheConsumer(t *testing.T) {
+	everywhere(t, func(t *testing.T, where Option) {
+		in := func(yield func(int) bool) {
+			defer func() { panic("cleaning up") }()
+			for yield(1) {
+			}
+		}
+		require.PanicsWithValue(t, "cleaning up", func() {
+			for range Imap(t.Context(), in, cube, where) {
+				break
+			}
+		})
+	})
+}
+
 func TestAnInputThatCallsGoexitIsAnErrorAfterEarlierResults(t *testing.T) {
 	everywhere(t, func(t *testing.T, where Option) {
 		n := 0

@@ -140,7 +140,7 @@ func (c checker) argument(fn function, i int, arg ast.Expr) {
 	}
 	if c.isNil(arg) {
 		if !varies(want) && !nillable(want) {
-			c.ReportRangef(arg, "argument %d of %s is nil, its parameter %s: the type has no nil; pass a value", i+1, source(fn.expr), c.name(want))
+			c.ReportRangef(arg, "argument %d of %s is nil, its parameter %s: the type has no nil; pass a value", i, source(fn.expr), c.name(want))
 		}
 		return
 	}
@@ -156,7 +156,7 @@ func (c checker) argument(fn function, i int, arg ast.Expr) {
 	c.Report(analysis.Diagnostic{
 		Pos:            arg.Pos(),
 		End:            arg.End(),
-		Message:        fmt.Sprintf("argument %d of %s is %s, its parameter %s: %s", i+1, source(fn.expr), gotName, wantName, cure),
+		Message:        fmt.Sprintf("argument %d of %s is %s, its parameter %s: %s", i, source(fn.expr), gotName, wantName, cure),
 		SuggestedFixes: fixes,
 	})
 }

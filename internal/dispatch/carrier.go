@@ -328,16 +328,16 @@ func (c *carrier) failed(b *batch, n backend.Report) {
 	if !first {
 		return
 	}
-	err, refused, bad := wire.ReadFailure(n.Body)
+	err, verdict, bad := wire.ReadFailure(n.Body)
 	switch {
 	case bad != nil:
-		err, refused = fmt.Errorf("its error cannot be read: %w", bad), true
-	case refused:
+		err, verdict = fmt.Errorf("its error cannot be read: %w", bad), wire.Final
+	case verdict == wire.Refused:
 		err = misuse(err)
 	case c.run.Timeout > 0 && errors.Is(err, backend.ErrTimeout):
 		err = c.run.timedOut()
 	}
-	c.settled(i, c.run.fail(i, b.attempt, c.id, n.Took, err, !refused))
+	c.settled(i, c.run.fail(i, b.attempt, c.id, n.Took, err, verdict == wire.Failed))
 }
 
 // trimmed takes back the calls from k on, which the worker has not started and will not.

@@ -446,7 +446,7 @@ func (r *run) report(n int) *backend.RunError {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	notRun := n - int(r.settled.Load())
-	complete := notRun == 0 && !r.cut && (r.stream == nil || r.stream.closed)
+	complete := notRun == 0 && !r.cut && (r.stream == nil || !r.stream.told)
 	if complete && len(r.failed) == 0 && len(r.faults) == 0 {
 		return nil // whatever stopped the run came too late
 	}

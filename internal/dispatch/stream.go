@@ -101,7 +101,7 @@ func Stream(spec StreamSpec, work Work, feed func(*Source), yield func(i int) bo
 	s := &stream{run: r, ordered: spec.Ordered, fixed: spec.Window > 0, feeder: newGate(), consumer: newGate()}
 	s.window.Store(int64(max(spec.Window, 1)))
 	if !s.fixed {
-		s.window.Store(int64(plan.Window(r.N, 1)))
+		s.window.Store(int64(plan.Window(r.N, 0)))
 	}
 	r.stream = s
 	r.start(r.N)
@@ -167,7 +167,7 @@ func (s *stream) claim(t *Thread) (span, bool) {
 	r.mu.Lock()
 	s.flushLocked(t)
 	if !s.fixed {
-		if w := int64(plan.Window(r.N, t.pace.Size())); w != s.window.Load() {
+		if w := int64(plan.Window(r.N, t.pace.Each)); w != s.window.Load() {
 			s.window.Store(w)
 			s.feeder.open()
 		}

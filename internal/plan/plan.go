@@ -30,6 +30,7 @@ type Pace struct {
 	Target time.Duration // how long a chunk should last
 	Fixed  int           // chunks of exactly this size, however long they last, when positive
 	Max    int           // no chunk is larger, when positive
+	Each   time.Duration // how long a call of the last chunk took; 0 before the first
 	size   int
 }
 
@@ -47,8 +48,8 @@ func (p *Pace) Took(n int, d time.Duration) {
 	if n <= 0 {
 		return
 	}
-	each := max(d/time.Duration(n), 1)
-	p.size = int(min(p.Target/each, time.Duration(n)*maxGrowth))
+	p.Each = max(d/time.Duration(n), 1)
+	p.size = int(min(p.Target/p.Each, time.Duration(n)*maxGrowth))
 	if p.Max > 0 {
 		p.size = min(p.size, p.Max)
 	}
@@ -65,14 +66,19 @@ func (p *Pace) Size() int {
 // Block is how many calls of a stream are stored together; a stream's chunk does not cross it.
 const Block = 64
 
-// MaxWindow bounds a stream's automatic window.
-const MaxWindow = 1024
+const (
+	// MaxWindow bounds a stream's automatic window.
+	MaxWindow = 2048
+	// ahead is the work that a stream's window holds for each worker: long enough for the ends of the stream, which share the CPUs with
+	// the workers, to get their turns in time.
+	ahead = 2 * time.Millisecond
+)
 
-// Window returns how many inputs of a stream may be drawn whose results are not yet consumed: twice the workers while calls
-// are slow, so that drawing stays lazy, and several chunks for each worker when calls are fast.
-func Window(workers, chunk int) int {
-	if chunk <= 1 {
+// Window returns how many inputs of a stream may be drawn whose results are not yet consumed, when each call takes so
+// long: twice the workers while calls are slow, so that drawing stays lazy, and more when they are fast. Zero is unknown.
+func Window(workers int, each time.Duration) int {
+	if each <= 0 {
 		return 2 * workers
 	}
-	return max(2*workers, min(4*workers*chunk, MaxWindow))
+	return max(2*workers, int(min(ahead*time.Duration(workers)/each, MaxWindow)))
 }

@@ -140,22 +140,28 @@ func readUvarint(b []byte) (uint64, []byte, error) {
 	return n, b[size:], nil
 }
 
-// AppendFailure appends the error of a call; refused says that the call was not started and never can be.
-func AppendFailure(b []byte, err error, refused bool) []byte {
-	if refused {
-		return AppendError(append(b, 1), err)
-	}
-	return AppendError(append(b, 0), err)
+// Verdict says what a failure means for another attempt.
+type Verdict byte
+
+const (
+	Failed  Verdict = iota // the call was made and failed; it may be tried again
+	Final                  // it was made, but what it returned cannot be sent
+	Refused                // it was not made and never can be
+)
+
+// AppendFailure appends the error of a call.
+func AppendFailure(b []byte, err error, v Verdict) []byte {
+	return AppendError(append(b, byte(v)), err)
 }
 
 // ReadFailure reads what AppendFailure has appended.
-func ReadFailure(b []byte) (err error, refused bool, bad error) {
+func ReadFailure(b []byte) (err error, v Verdict, bad error) {
 	if len(b) == 0 {
-		return nil, false, errShort
+		return nil, Failed, errShort
 	}
 	err, _, bad = ReadError(b[1:])
 	if bad == nil && err == nil {
 		bad = errors.New("a failure without an error")
 	}
-	return err, b[0] == 1, bad
+	return err, Verdict(b[0]), bad
 }

@@ -187,16 +187,16 @@ func (w *worker) begin(j *job) (int, bool) {
 // call runs call k of j and reports how it ended.
 func (w *worker) call(j *job, k int, frame []byte, bad error) {
 	start := time.Now()
-	fail := func(err error, refused bool) {
-		w.tell(backend.Report{Batch: j.ID, Kind: backend.Failed, Lo: k, Hi: k + 1, Took: time.Since(start), Body: wire.AppendFailure(nil, err, refused)})
+	fail := func(err error, v wire.Verdict) {
+		w.tell(backend.Report{Batch: j.ID, Kind: backend.Failed, Lo: k, Hi: k + 1, Took: time.Since(start), Body: wire.AppendFailure(nil, err, v)})
 	}
 	if bad != nil {
-		fail(fmt.Errorf("the batch cannot be read: %w", bad), true)
+		fail(fmt.Errorf("the batch cannot be read: %w", bad), wire.Refused)
 		return
 	}
 	c, err := prepare(frame)
 	if err != nil {
-		fail(err, true)
+		fail(err, wire.Refused)
 		return
 	}
 	if j.Started {
@@ -219,12 +219,12 @@ func (w *worker) call(j *job, k int, frame []byte, bad error) {
 		if v := recover(); v != nil {
 			err = &backend.PanicError{Value: v, Stack: debug.Stack()}
 		}
-		fail(late(ctx, err), false)
+		fail(late(ctx, err), wire.Failed)
 	}()
 	out, err := c.run(s)
 	ended = true
 	if err = late(ctx, err); err != nil {
-		fail(err, false)
+		fail(err, wire.Failed)
 		return
 	}
 	body, err := wire.AppendFrame(nil, func(b []byte) ([]byte, error) {
@@ -234,7 +234,7 @@ func (w *worker) call(j *job, k int, frame []byte, bad error) {
 		return wire.AppendValue(b, out)
 	})
 	if err != nil {
-		fail(fmt.Errorf("its result: %w", err), false)
+		fail(fmt.Errorf("its result: %w", err), wire.Final)
 		return
 	}
 	w.tell(backend.Report{Batch: j.ID, Kind: backend.Done, Lo: k, Hi: k + 1, Took: time.Since(start), Body: body})

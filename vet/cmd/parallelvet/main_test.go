@@ -101,8 +101,8 @@ func TestGoVetRunsTheTool(t *testing.T) {
 	out, err := goVet(t, dir, "./...")
 	require.Error(t, err)
 	require.Contains(t, out, "main.go:10:2: the error of this run is dropped")
-	require.Contains(t, out, "main.go:11:31: argument 1 of math.Sqrt is int, its parameter float64")
-	require.Contains(t, out, "main.go:12:31: argument 1 of math.Sqrt is string, its parameter float64")
+	require.Contains(t, out, "main.go:11:31: argument 0 of math.Sqrt is int, its parameter float64")
+	require.Contains(t, out, "main.go:12:31: argument 0 of math.Sqrt is string, its parameter float64")
 }
 
 func TestGoVetFixesConstantsOnly(t *testing.T) {

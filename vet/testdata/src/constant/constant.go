@@ -33,14 +33,14 @@ type (
 )
 
 func fixed() {
-	_ = p.Delayed(math.Sqrt, 2)               // want `argument 1 of math.Sqrt is int, its parameter float64: a constant passed as any has its default type; write float64\(2\)`
+	_ = p.Delayed(math.Sqrt, 2)               // want `argument 0 of math.Sqrt is int, its parameter float64: a constant passed as any has its default type; write float64\(2\)`
 	_ = p.Delayed(math.Sqrt, two)             // want `write float64\(two\)`
 	_ = p.Delayed(math.Sqrt, -two*(1<<3)+1)   // want `write float64\(-two \* \(1 << 3\) \+ 1\)`
 	_ = p.Delayed(math.Sqrt, math.MaxUint16)  // want `write float64\(math.MaxUint16\)`
 	_ = p.Delayed(math.Sqrt, (2))             // want `write float64\(2\)`
 	_ = p.Delayed(math.Sqrt, any(2))          // want `write float64\(2\)`
 	_ = p.Delayed(math.Sqrt, 'x')             // want `write float64\('x'\)`
-	_ = p.Delayed(mixed, 1, 2.5, 3.0)         // want `argument 1 .* write float64\(1\)` `argument 3 .* write int\(3.0\)`
+	_ = p.Delayed(mixed, 1, 2.5, 3.0)         // want `argument 0 .* write float64\(1\)` `argument 2 .* write int\(3.0\)`
 	_ = p.Delayed(single, 0.1)                // want `write float32\(0.1\)`
 	_ = p.Delayed(turn, 2i)                   // want `write complex64\(2i\)`
 	_ = p.Delayed(turn, 1)                    // want `write complex64\(1\)`
@@ -60,7 +60,7 @@ func fixed() {
 // unfixed is reported without a fix: the value does not fit, is no untyped constant, or the type cannot be written.
 func unfixed() {
 	n := 2
-	_ = p.Delayed(small, 256)            // want `argument 1 of small is int, its parameter uint8: it cannot hold 256; pass a value that fits`
+	_ = p.Delayed(small, 256)            // want `argument 0 of small is int, its parameter uint8: it cannot hold 256; pass a value that fits`
 	_ = p.Delayed(small, -1)             // want `it cannot hold -1`
 	_ = p.Delayed(signed, 128)           // want `it cannot hold 128`
 	_ = p.Delayed(signed, -129)          // want `it cannot hold -129`
@@ -74,7 +74,7 @@ func unfixed() {
 	_ = p.Delayed(math.Sqrt, two*typed)  // want `convert it to float64`
 	_ = p.Delayed(math.Sqrt, n)          // want `convert it to float64`
 	_ = p.Delayed(math.Sqrt, len("two")) // want `convert it to float64`
-	_ = p.Delayed(deg.Freeze, 1)         // want `argument 1 of deg.Freeze is int, its parameter unit.hidden: .* convert it to unit.hidden`
+	_ = p.Delayed(deg.Freeze, 1)         // want `argument 0 of deg.Freeze is int, its parameter unit.hidden: .* convert it to unit.hidden`
 	_ = p.Delayed(deg.Measure, 1)        // want `convert it to unit.Of\[string\]`
 }
 
@@ -82,6 +82,6 @@ func shadowed(pause func(time.Duration)) {
 	type float64 string
 	_ = p.Delayed(math.Sqrt, 2) // want `convert it to float64`
 	time := 1
-	_ = p.Delayed(pause, time) // want `argument 1 of pause is int, its parameter time.Duration: nothing`
+	_ = p.Delayed(pause, time) // want `argument 0 of pause is int, its parameter time.Duration: nothing`
 	_ = p.Delayed(pause, 100)  // want `convert it to time.Duration`
 }

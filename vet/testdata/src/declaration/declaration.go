@@ -95,48 +95,48 @@ func counts(ctx context.Context) {
 func types(ctx context.Context, f float32, err error, s fmt.Stringer, p point, q *point, ns []int) {
 	const typed int = 2
 	n := 2
-	_ = parallel.Delayed(math.Sqrt, n)                 // want `argument 1 of math.Sqrt is int, its parameter float64: nothing is converted on the way; convert it to float64`
-	_ = parallel.Delayed(math.Sqrt, typed)             // want `argument 1 of math.Sqrt is int, its parameter float64: nothing is converted on the way; convert it to float64`
-	_ = parallel.Delayed(math.Sqrt, f)                 // want `argument 1 of math.Sqrt is float32, its parameter float64`
-	_ = parallel.Delayed(math.Sqrt, any(f))            // want `argument 1 of math.Sqrt is float32, its parameter float64`
-	_ = parallel.Delayed(math.Pow, 2.0, f)             // want `argument 2 of math.Pow is float32, its parameter float64`
-	_ = parallel.Delayed(strings.ToUpper, 'x')         // want `argument 1 of strings.ToUpper is rune, its parameter string: a constant passed as any has its default type; pass a value of this type`
-	_ = parallel.Delayed(strings.ToUpper, n)           // want `argument 1 of strings.ToUpper is int, its parameter string: nothing is converted on the way; pass a value of this type`
-	_ = parallel.Delayed(strings.ToUpper, []byte("x")) // want `argument 1 of strings.ToUpper is \[\]byte, its parameter string: nothing is converted on the way; convert it to string`
-	_ = parallel.Delayed(paint, "red")                 // want `argument 1 of paint is string, its parameter color: a constant passed as any has its default type; convert it to color`
-	_ = parallel.Delayed(cube, "3")                    // want `argument 1 of cube is string, its parameter int`
-	_ = parallel.Delayed(cube, 1 < 2)                  // want `argument 1 of cube is bool, its parameter int`
-	_ = parallel.Delayed(sum, 1, 2, int64(n), 4, "5")  // want `argument 3 of sum is int64, its parameter int` `argument 5 of sum is string, its parameter int`
-	_ = parallel.Delayed(all, ns)                      // want `argument 1 of all is \[\]int, its parameter int`
-	_ = parallel.Delayed(gather, ctx, "a")             // want `argument 1 of gather is context.Context, its parameter string`
-	_ = parallel.Delayed(fetch, []byte("a"))           // want `argument 1 of fetch is \[\]byte, its parameter string`
-	_ = parallel.Delayed(p.add, "1")                   // want `argument 1 of p.add is string, its parameter int`
-	_ = parallel.Delayed(point.add, q, 1)              // want `argument 1 of point.add is \*point, its parameter point: nothing is converted on the way; pass what it points to`
-	_ = parallel.Delayed((*point).move, p, 1)          // want `argument 1 of \(\*point\).move is point, its parameter \*point: nothing is converted on the way; pass a pointer to it`
-	_ = parallel.Delayed(drive, p)                     // want `argument 1 of drive is point, its parameter mover: nothing is converted on the way; pass a pointer to it`
-	_ = parallel.Delayed(read, "file")                 // want `argument 1 of read is string, its parameter io.Reader: a constant passed as any has its default type; its method Read is missing or different`
-	_ = parallel.Delayed(read, bytes.Buffer{})         // want `argument 1 of read is bytes.Buffer, its parameter io.Reader: nothing is converted on the way; pass a pointer to it`
-	_ = parallel.Delayed(listen, make(chan<- int))     // want `argument 1 of listen is chan<- int, its parameter <-chan int`
-	_ = parallel.Delayed(apply, func(int) {})          // want `argument 1 of apply is func\(int\), its parameter func\(int\) int`
-	_ = parallel.Delayed(identity[string], 1)          // want `argument 1 of identity\[string\] is int, its parameter string`
-	_ = parallel.Delayed(cube, err)                    // want `argument 1 of cube is error, its parameter int`
-	_ = parallel.Delayed(time.Sleep, err)              // want `argument 1 of time.Sleep is error, its parameter time.Duration`
-	_ = parallel.Delayed(cube, s)                      // want `argument 1 of cube is fmt.Stringer, its parameter int`
-	_ = parallel.Delayed((cube), ("3"))                // want `argument 1 of cube is string, its parameter int`
-	_ = parallel.Delayed(errors.Is, err, 1)            // want `argument 2 of errors.Is is int, its parameter error`
+	_ = parallel.Delayed(math.Sqrt, n)                 // want `argument 0 of math.Sqrt is int, its parameter float64: nothing is converted on the way; convert it to float64`
+	_ = parallel.Delayed(math.Sqrt, typed)             // want `argument 0 of math.Sqrt is int, its parameter float64: nothing is converted on the way; convert it to float64`
+	_ = parallel.Delayed(math.Sqrt, f)                 // want `argument 0 of math.Sqrt is float32, its parameter float64`
+	_ = parallel.Delayed(math.Sqrt, any(f))            // want `argument 0 of math.Sqrt is float32, its parameter float64`
+	_ = parallel.Delayed(math.Pow, 2.0, f)             // want `argument 1 of math.Pow is float32, its parameter float64`
+	_ = parallel.Delayed(strings.ToUpper, 'x')         // want `argument 0 of strings.ToUpper is rune, its parameter string: a constant passed as any has its default type; pass a value of this type`
+	_ = parallel.Delayed(strings.ToUpper, n)           // want `argument 0 of strings.ToUpper is int, its parameter string: nothing is converted on the way; pass a value of this type`
+	_ = parallel.Delayed(strings.ToUpper, []byte("x")) // want `argument 0 of strings.ToUpper is \[\]byte, its parameter string: nothing is converted on the way; convert it to string`
+	_ = parallel.Delayed(paint, "red")                 // want `argument 0 of paint is string, its parameter color: a constant passed as any has its default type; convert it to color`
+	_ = parallel.Delayed(cube, "3")                    // want `argument 0 of cube is string, its parameter int`
+	_ = parallel.Delayed(cube, 1 < 2)                  // want `argument 0 of cube is bool, its parameter int`
+	_ = parallel.Delayed(sum, 1, 2, int64(n), 4, "5")  // want `argument 2 of sum is int64, its parameter int` `argument 4 of sum is string, its parameter int`
+	_ = parallel.Delayed(all, ns)                      // want `argument 0 of all is \[\]int, its parameter int`
+	_ = parallel.Delayed(gather, ctx, "a")             // want `argument 0 of gather is context.Context, its parameter string`
+	_ = parallel.Delayed(fetch, []byte("a"))           // want `argument 0 of fetch is \[\]byte, its parameter string`
+	_ = parallel.Delayed(p.add, "1")                   // want `argument 0 of p.add is string, its parameter int`
+	_ = parallel.Delayed(point.add, q, 1)              // want `argument 0 of point.add is \*point, its parameter point: nothing is converted on the way; pass what it points to`
+	_ = parallel.Delayed((*point).move, p, 1)          // want `argument 0 of \(\*point\).move is point, its parameter \*point: nothing is converted on the way; pass a pointer to it`
+	_ = parallel.Delayed(drive, p)                     // want `argument 0 of drive is point, its parameter mover: nothing is converted on the way; pass a pointer to it`
+	_ = parallel.Delayed(read, "file")                 // want `argument 0 of read is string, its parameter io.Reader: a constant passed as any has its default type; its method Read is missing or different`
+	_ = parallel.Delayed(read, bytes.Buffer{})         // want `argument 0 of read is bytes.Buffer, its parameter io.Reader: nothing is converted on the way; pass a pointer to it`
+	_ = parallel.Delayed(listen, make(chan<- int))     // want `argument 0 of listen is chan<- int, its parameter <-chan int`
+	_ = parallel.Delayed(apply, func(int) {})          // want `argument 0 of apply is func\(int\), its parameter func\(int\) int`
+	_ = parallel.Delayed(identity[string], 1)          // want `argument 0 of identity\[string\] is int, its parameter string`
+	_ = parallel.Delayed(cube, err)                    // want `argument 0 of cube is error, its parameter int`
+	_ = parallel.Delayed(time.Sleep, err)              // want `argument 0 of time.Sleep is error, its parameter time.Duration`
+	_ = parallel.Delayed(cube, s)                      // want `argument 0 of cube is fmt.Stringer, its parameter int`
+	_ = parallel.Delayed((cube), ("3"))                // want `argument 0 of cube is string, its parameter int`
+	_ = parallel.Delayed(errors.Is, err, 1)            // want `argument 1 of errors.Is is int, its parameter error`
 }
 
 func sameNames(t *text.Template) {
-	_ = parallel.Delayed(render, t) // want `argument 1 of render is \*text/template.Template, its parameter \*html/template.Template`
+	_ = parallel.Delayed(render, t) // want `argument 0 of render is \*text/template.Template, its parameter \*html/template.Template`
 }
 
 func render(t *html.Template) {}
 
 func nils() {
-	_ = parallel.Delayed(cube, nil)        // want `argument 1 of cube is nil, its parameter int: the type has no nil; pass a value`
-	_ = parallel.Delayed(show, nil)        // want `argument 1 of show is nil, its parameter point`
-	_ = parallel.Delayed(show, error(nil)) // want `argument 1 of show is nil, its parameter point`
-	_ = parallel.Delayed(all, 1, nil)      // want `argument 2 of all is nil, its parameter int`
+	_ = parallel.Delayed(cube, nil)        // want `argument 0 of cube is nil, its parameter int: the type has no nil; pass a value`
+	_ = parallel.Delayed(show, nil)        // want `argument 0 of show is nil, its parameter point`
+	_ = parallel.Delayed(show, error(nil)) // want `argument 0 of show is nil, its parameter point`
+	_ = parallel.Delayed(all, 1, nil)      // want `argument 1 of all is nil, its parameter int`
 }
 
 func shapes() {
@@ -167,5 +167,5 @@ func each(ns []int, urls []string, errs []error) {
 func generic[E any](v E, vs []E) {
 	_ = parallel.Delayed(identity[E], v, v)  // want `identity\[E\] takes 1 argument, not 2`
 	_ = parallel.Delayed(lost[E], v)         // want `lost\[E\] returns \(E, string\)`
-	_ = parallel.Delayed(math.Sqrt, len(vs)) // want `argument 1 of math.Sqrt is int, its parameter float64`
+	_ = parallel.Delayed(math.Sqrt, len(vs)) // want `argument 0 of math.Sqrt is int, its parameter float64`
 }

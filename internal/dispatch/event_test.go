@@ -1,0 +1,137 @@
+package dispatch_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gojoblib/parallel/backend"
+	"github.com/gojoblib/parallel/backend/threads"
+	"github.com/gojoblib/parallel/internal/dispatch"
+	"github.com/gojoblib/parallel/internal/registry"
+	"github.com/gojoblib/parallel/internal/testkit"
+	"github.com/gojoblib/parallel/internal/wire"
+)
+
+func TestMain(m *testing.M) {
+	if err := registry.Register(every3rdFailsTwice); err != nil {
+		panic(err)
+	}
+	testkit.Main(m)
+}
+
+func every3rdFailsTwice(i, attempt int) (int, error) {
+	if i%3 == 0 && attempt < 3 {
+		return 0, errors.New("not yet")
+	}
+	return i, nil
+}
+
+// work is calls of every3rdFailsTwice.
+type work []int
+
+func (w work) Run(t *dispatch.Thread, lo, hi int) int {
+	i := lo
+	for ; i < hi && !t.Stop().Load(); i++ {
+		t.Index = i
+		v, err := every3rdFailsTwice(i, t.Attempt)
+		if t.Ended(err) {
+			w[i] = v
+		}
+	}
+	return i
+}
+func (w work) Name(int) string                 { return "every3rdFailsTwice" }
+func (w work) Args(int) string                 { return "" }
+func (w work) Strangers() []*backend.TaskError { return nil }
+func (w work) Fail(int, *backend.TaskError)    {}
+func (w work) Append(b []byte, i, attempt int, seed uint64) ([]byte, error) {
+	name, err := registry.FuncName(every3rdFailsTwice)
+	if err != nil {
+		return b, err
+	}
+	return wire.AppendCall(b, wire.Call{Func: name, Index: i, Attempt: attempt, Seed: seed}, reflect.TypeOf(every3rdFailsTwice), 0, []any{i, attempt})
+}
+func (w work) Store(i int, b []byte, _ int, _ time.Duration) error {
+	_, err := wire.Read(b, &w[i])
+	return err
+}
+
+// history is the events of one call.
+type history []dispatch.Event
+
+// verify says what cannot have happened.
+func (h history) verify() error {
+	attempt, began, over := 1, false, false
+	for _, e := range h {
+		switch {
+		case over:
+			return errors.New("it went on after its end")
+		case e.Attempt != attempt:
+			return fmt.Errorf("an event of attempt %d came during attempt %d", e.Attempt, attempt)
+		case e.Kind == dispatch.Started && began:
+			return errors.New("an attempt began twice")
+		case (e.Err != nil) != (e.Kind == dispatch.Failed || e.Kind == dispatch.Retried || e.Kind == dispatch.Lost):
+			return fmt.Errorf("an event of kind %d has the error %v", e.Kind, e.Err)
+		}
+		switch e.Kind {
+		case dispatch.Started:
+			began = true
+		case dispatch.Retried:
+			attempt, began = attempt+1, false
+		case dispatch.Finished, dispatch.Failed:
+			over = true
+		}
+	}
+	if !over {
+		return errors.New("it never ended")
+	}
+	return nil
+}
+
+func TestEventsTellTheStoryOfEachCall(t *testing.T) {
+	testkit.Clean(t)
+	const calls = 40
+	for seed := range uint64(20) {
+		for name, b := range map[string]backend.Backend{
+			"threads":    threads.Backend{},
+			"good":       &testkit.Remote{Seed: seed},
+			"misordered": &testkit.Remote{Seed: seed, Delay: time.Millisecond, Reorder: .5, Redeliver: .5},
+			"losing":     &testkit.Remote{Seed: seed, Lose: .1, Reorder: .2, Redeliver: .2},
+		} {
+			synctest.Test(t, func(t *testing.T) {
+				var mu sync.Mutex
+				told := make([]history, calls)
+				w := make(work, calls)
+				err := dispatch.Do(dispatch.Spec{
+					Context: context.Background(), Backend: b, N: 3, KeepGoing: true,
+					Retry: func(_ error, attempt int) (time.Duration, bool) {
+						return time.Duration(attempt) * time.Second, attempt < 20
+					},
+					Listen: func(e dispatch.Event) {
+						mu.Lock()
+						defer mu.Unlock()
+						told[e.Index] = append(told[e.Index], e)
+					},
+				}, w, calls)
+				if err != nil {
+					t.Errorf("%s, seed %d: %v", name, seed, err)
+				}
+				for i, h := range told {
+					if err := h.verify(); err != nil {
+						t.Errorf("%s, seed %d, call %d: %v", name, seed, i, err)
+					}
+					if w[i] != i {
+						t.Errorf("%s, seed %d: call %d returned %d", name, seed, i, w[i])
+					}
+				}
+				time.Sleep(time.Hour)
+			})
+		}
+	}
+}
