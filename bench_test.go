@@ -3,6 +3,7 @@ package parallel_test
 import (
 	"context"
 	"iter"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -50,20 +51,28 @@ func chunked[A, R any](ctx context.Context, workers int, in []A, fn func(context
 	return out, nil
 }
 
-// beside runs two ways of doing the same n things in turn and reports the best of each per thing, their ratio, and what ours allocates.
+// beside runs two ways of doing the same n things in turn, three times each so that each pays for its own garbage, and
+// reports the median of the rounds per thing, their ratio, and what ours allocates.
 func beside(b *testing.B, n int, hand, ours func()) {
 	b.Helper()
-	best := [2]time.Duration{time.Hour, time.Hour}
+	var rounds [2][]float64
 	for b.Loop() {
 		for i, f := range []func(){hand, ours} {
 			start := time.Now()
-			f()
-			best[i] = min(best[i], time.Since(start))
+			for range 3 {
+				f()
+			}
+			rounds[i] = append(rounds[i], float64(time.Since(start))/3/float64(n))
 		}
 	}
-	b.ReportMetric(float64(best[0])/float64(n), "ns/hand")
-	b.ReportMetric(float64(best[1])/float64(n), "ns/task")
-	b.ReportMetric(float64(best[1])/float64(best[0]), "x-hand")
+	median := func(xs []float64) float64 {
+		slices.Sort(xs)
+		return xs[len(xs)/2]
+	}
+	h, o := median(rounds[0]), median(rounds[1])
+	b.ReportMetric(h, "ns/hand")
+	b.ReportMetric(o, "ns/task")
+	b.ReportMetric(o/h, "x-hand")
 	b.ReportMetric(testing.AllocsPerRun(2, ours)/float64(n), "allocs/task")
 	b.ReportMetric(0, "ns/op")
 }

@@ -158,7 +158,7 @@ func TestAnItemCarriesItsOwnError(t *testing.T) {
 			switch n {
 			case 1:
 				require.NoError(t, err)
-				assert.Equal(t, 1, r.Value)
+				assert.Equal(t, square(1), r.Value)
 				assert.Equal(t, 2, r.Attempts)
 			case 2:
 				require.IsType(t, (*TaskError)(nil), err)

@@ -34,13 +34,14 @@ type Pace struct {
 	size   int
 }
 
-// Next returns how many of the remaining calls the worker should claim: at least 1 and, but for a Fixed size, at most the share
-// that leaves every one of the workers another chunk as large.
+// Next returns how many of the remaining calls the worker should claim: at least 1 and, but for a Fixed size, at most the
+// share that leaves every one of the workers another chunk as large. Near the end that share is not worth a claim any more;
+// the least is a 64th of the target.
 func (p *Pace) Next(remaining, workers int) int {
 	if p.Fixed > 0 {
 		return min(p.Fixed, remaining)
 	}
-	return max(1, min(p.size, remaining/(2*workers)))
+	return min(remaining, max(1, min(p.size, max(remaining/(2*workers), p.size/64))))
 }
 
 // Took tells that a chunk of n calls took d.

@@ -41,7 +41,7 @@ func TestChunksCoverTheRun(t *testing.T) {
 			if k < 1 || k > left {
 				rt.Fatalf("a chunk of %d of %d calls", k, left)
 			}
-			if p.Fixed == 0 && k > 1 && k > left/(2*workers) {
+			if p.Fixed == 0 && k > max(1, left/(2*workers), p.size/64) {
 				rt.Fatalf("a chunk of %d of %d calls on %d workers", k, left, workers)
 			}
 			if p.Fixed == 0 && p.Max > 0 && k > max(1, p.Max) {
