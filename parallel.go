@@ -83,6 +83,9 @@ func (w *array[A, R]) Run(t *dispatch.Thread, lo, hi int) int {
 	i := lo
 	for ; i < hi && !stop.Load(); i++ {
 		t.Index = i
+		if !plain {
+			t.Begun()
+		}
 		r, err := fn(ctx, in[i])
 		if err == nil && plain || t.Ended(err) {
 			out[i] = r

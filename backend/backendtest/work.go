@@ -120,6 +120,9 @@ func (w *calls) Run(t *dispatch.Thread, lo, hi int) int {
 	i := lo
 	for ; i < hi && !t.Stop().Load(); i++ {
 		t.Index = i
+		if !t.Plain() {
+			t.Begun()
+		}
 		v, err := perform(ctx, w.acts[i], t.Attempt)
 		if t.Ended(err) {
 			w.out[i], w.done[i] = v, true

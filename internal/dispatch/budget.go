@@ -107,19 +107,19 @@ func (b *budget) within() bool {
 	if b.owned.Load() == 0 {
 		return false
 	}
+	// The goroutine's entry is at the end of its stack, perhaps with a backend's own frames below the loop's. Pages overlap
+	// by what is looked at.
+	const tail = 8
 	var pcs [64]uintptr
-	for skip := 2; ; skip += len(pcs) {
+	for skip := 2; ; skip += len(pcs) - tail {
 		n := runtime.Callers(skip, pcs[:])
 		if n == len(pcs) {
 			continue
 		}
-		// The goroutine's entry is at the end; a backend's own frames may be below the loop's.
-		for _, pc := range pcs[max(0, n-8):n] {
-			if f := runtime.FuncForPC(pc); f != nil && f.Entry() == threadLoop {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(pcs[max(0, n-tail):n], func(pc uintptr) bool {
+			f := runtime.FuncForPC(pc)
+			return f != nil && f.Entry() == threadLoop
+		})
 	}
 }
 

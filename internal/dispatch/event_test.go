@@ -39,6 +39,9 @@ func (w work) Run(t *dispatch.Thread, lo, hi int) int {
 	i := lo
 	for ; i < hi && !t.Stop().Load(); i++ {
 		t.Index = i
+		if !t.Plain() {
+			t.Begun()
+		}
 		v, err := every3rdFailsTwice(i, t.Attempt)
 		if t.Ended(err) {
 			w[i] = v

@@ -35,8 +35,8 @@ type Spec struct {
 // writes, so that workers need no lock.
 type Work interface {
 	// Run makes the calls [lo,hi) in this process, in order, and returns the number of the first it did not start. Before
-	// each it looks at t.Stop and sets t.Index; after each it asks t.Ended whether the value counts, which it may skip after
-	// a success while t.Plain. (The three are apart so that a loop can keep them in registers.)
+	// each it looks at t.Stop and sets t.Index; after each it asks t.Ended whether the value counts. While t.Plain it may skip
+	// that for a success; else it says t.Begun before each call, too. (They are apart so that a loop can keep them in registers.)
 	Run(t *Thread, lo, hi int) int
 	// Name returns a call's name, Args its arguments in short.
 	Name(i int) string

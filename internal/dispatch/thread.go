@@ -73,11 +73,19 @@ func (t *Thread) Stop() *atomic.Bool { return &t.run.stopped }
 // Plain reports whether, during this Run, a call that returns no error needs no Ended.
 func (t *Thread) Plain() bool { return t.watch == nil && t.Attempt == 1 }
 
-// Begun says, while not Plain, that the call Index has taken its input from a stream, whose place will be used again.
+// Begun says, while not Plain, that the call Index is next and has its input: from here on it can be given up, and its place in a
+// stream be used for another.
 func (t *Thread) Begun() {
-	if t.watch != nil {
-		t.watch.state.Store(running)
+	w := t.watch
+	if w == nil {
+		return // a further attempt, which nobody watches
 	}
+	w.start = time.Now()
+	w.state.Store(running)
+	if t.run.Timeout > 0 {
+		w.timer = time.AfterFunc(t.run.Timeout+Grace, w.abandon)
+	}
+	t.run.tell(Event{Kind: Started, Index: t.Index, Attempt: t.Attempt, Worker: t.id, At: w.start})
 }
 
 // Ended says how the call Index ended; true: its value counts.
@@ -213,28 +221,22 @@ func (t *Thread) caught() {
 
 // attend runs the one call todo.lo, with a clock for those who listen and a watch over its time.
 func (t *Thread) attend() {
-	r, i, attempt := t.run, t.todo.lo, t.todo.attempt
-	start := time.Now()
+	r := t.run
+	t.watch = &watch{thread: t, todo: t.todo}
 	if r.Timeout > 0 {
 		ctx, cancel := context.WithTimeoutCause(r.ctx, r.Timeout, backend.ErrTimeout)
 		defer cancel()
 		own := t.Scope
-		own.Context, own.Index = ctx, i
+		own.Context, own.Index = ctx, t.todo.lo
 		if r.stream != nil {
-			own.Names = name(r.work.Name(i)) // a call given up may ask when its item is long gone
+			own.Names = name(r.work.Name(t.todo.lo)) // a call given up may ask when its item is long gone
 		}
-		t.ctx = &own
-		w := &watch{thread: t, todo: t.todo, start: start, ctx: ctx}
-		t.watch = w
-		w.timer = time.AfterFunc(r.Timeout+Grace, w.abandon)
-	} else {
-		t.watch = &watch{start: start}
+		t.ctx, t.watch.ctx = &own, ctx
 	}
-	if r.stream == nil {
-		t.Begun()
+	t.guarded(t.todo.lo + 1)
+	if t.watch != nil && t.watch.state.Load() == armed {
+		t.watch = nil // the run was stopped before the call
 	}
-	r.tell(Event{Kind: Started, Index: i, Attempt: attempt, Worker: t.id, At: start})
-	t.guarded(i + 1)
 }
 
 // name is the name of any call.
@@ -254,7 +256,7 @@ type watch struct {
 }
 
 const (
-	armed = iota // a stream's call has not taken its input yet
+	armed = iota // the call has not begun
 	running
 	ended
 	abandoned
@@ -271,9 +273,6 @@ func (r *run) timedOut() error {
 // is left to itself, and another takes its place.
 func (w *watch) abandon() {
 	if !w.state.CompareAndSwap(running, abandoned) {
-		if w.state.Load() == armed {
-			time.AfterFunc(Grace, w.abandon)
-		}
 		return
 	}
 	t, r := w.thread, w.thread.run
