@@ -34,7 +34,8 @@ type declared struct {
 
 // Delayed declares the call fn(args...), which Parallel or Stream will make: joblib's delayed(fn)(args...).
 //
-// fn is any function that returns nothing, a value, an error, or a value and an error. A leading context.Context
+// fn is any function that returns nothing, a value, an error, or a value and an error (of type error: one of a concrete
+// type, as *MyError, is a value). A leading context.Context
 // comes from the run and is not among args; a variadic function takes any number of them. fn is called on a worker, by
 // several goroutines at once if several tasks share it. Arguments are kept as they are, not copied: what they point to
 // must not change until the run has ended.
@@ -127,7 +128,7 @@ func (t Task) declare() declared {
 
 // label is the name that errors use.
 func (d declared) label() string {
-	if d.name != "" {
+	if d.name != "" || d.fn == nil {
 		return d.name
 	}
 	return funcName(d.fn)
@@ -283,7 +284,8 @@ func assignable(i int, a any, t reflect.Type) error {
 		return nil
 	}
 	hint := ""
-	if v.Kind() != reflect.String && t.Kind() != reflect.String && v.CanConvert(t) && v.Comparable() {
+	if v.Kind() != reflect.String && t.Kind() != reflect.String && v.CanConvert(t) && v.Comparable() &&
+		v.Convert(t).CanConvert(v.Type()) && v.Convert(t).Convert(v.Type()).Equal(v) {
 		hint = fmt.Sprintf(": write %v(%v)", t, a)
 	}
 	return fmt.Errorf("argument %d is of type %T, want %v%s", i, a, t, hint)

@@ -207,3 +207,10 @@ func TestErrorsCallNoMethodOfAnArgument(t *testing.T) {
 		require.Zero(t, looks.Load())
 	})
 }
+
+func TestAResultThatCannotCrossIsNotRetried(t *testing.T) {
+	testkit.Clean(t)
+	_, err := Parallel(1, Backend(&testkit.Remote{}), Retry(2))(Delayed(unbox, "func"))
+	require.Len(t, Failures(err), 1)
+	require.Equal(t, 1, Failures(err)[0].Attempts)
+}

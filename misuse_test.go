@@ -43,7 +43,7 @@ func TestMisuseIsToldWithItsLineBeforeAnythingRuns(t *testing.T) {
 		Delayed(math.Sqrt, "x").Named("root"),
 	}
 	want := []string{
-		"<nil>): nil is not a function",
+		"): nil is not a function",
 		"int): a value of type int is not a function: give the function and its arguments, Delayed(f, x), not Delayed(f(x))",
 		"func(int) int): the function is nil (of type func(int) int)",
 		"math.Sqrt): argument 0 is of type int, want float64: write float64(2)",
@@ -54,7 +54,7 @@ func TestMisuseIsToldWithItsLineBeforeAnythingRuns(t *testing.T) {
 		"parallel_test.sum): argument 1 is of type string, want int",
 		"parallel_test.cubeOf): argument 0 is nil, want int",
 		"parallel_test.withContext): 2 arguments given, func(context.Context, string) takes 1; the context comes from the run",
-		"<nil>): a Task that no Delayed made",
+		": a Task that no Delayed made",
 		"root): argument 0 is of type string, want float64",
 	}
 	results, err := Parallel(2, KeepGoing())(tasks...)
@@ -152,7 +152,7 @@ func TestOptionsThatCannotBeAreErrorsOfTheRun(t *testing.T) {
 		{mapped(NJobs(0)), "NJobs(0) means no worker at all"},
 		{parallel(NJobs(3)), "NJobs does not apply to Parallel: n is its first argument"},
 		{parallel(KeepGoing(), KeepGoing()), "KeepGoing is given twice"},
-		{parallel(Retry(1), RetryIf(func(error, int) (time.Duration, bool) { return 0, false })), "Retry is given twice"},
+		{parallel(Retry(1), RetryIf(func(error, int) (time.Duration, bool) { return 0, false })), "Retry (or RetryIf) is given twice"},
 		{parallel(Unordered()), "Unordered does not apply to Parallel"},
 		{parallel(PreDispatch(3)), "PreDispatch does not apply to Parallel"},
 		{stream(KeepGoing()), "KeepGoing does not apply to Stream: every item of a stream carries its own error, and break stops the run"},
@@ -170,7 +170,7 @@ func TestOptionsThatCannotBeAreErrorsOfTheRun(t *testing.T) {
 		{stream(PreDispatch(0)), "PreDispatch(0): it must be at least 1"},
 		{parallel(nil), "a nil Option is given to Parallel"},
 		{parallel(Context(nil)), "Parallel was given a nil context; pass context.Background()"}, //nolint:staticcheck // on purpose
-		{parallel(Timeout(-1), BatchSize(-1)), "Timeout(-1ns): it must be positive; leave it out for no timeout\nBatchSize(-1)"},
+		{parallel(Timeout(-1), BatchSize(-1)), "Timeout(-1ns): it must be positive; leave it out for no timeout\n\tBatchSize(-1): it must be at least 1; leave it out to have it measured\n\t1 task was not run"},
 		{func() error { _, err := Map[int, int](ctx, ints(1), nil); return err }(), "Map was given a nil function"},
 		{func() error { _, err := Starmap[int, int, int](ctx, nil, nil); return err }(), "Starmap was given a nil input"},
 		{parallel(Context(With(ctx, Timeout(1), Timeout(2)))), "Timeout is given twice"},

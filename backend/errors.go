@@ -38,6 +38,7 @@ const maxPrinted = 25
 type RunError struct {
 	Failed []*TaskError // the tasks that failed, in index order
 	NotRun int          // how many tasks were never started; of a stream, how many had been drawn and were not started
+	Cut    int          // how many were started, and ended without a result only because the run was stopped
 	Cause  error        // what ended the run besides its tasks (a cancelled context, a faulty option, a backend that cannot start), or nil
 }
 
@@ -62,30 +63,51 @@ func (e *RunError) As(target any) bool { return e.Cause != nil && errors.As(e.Ca
 func (e *RunError) Error() string { return prefix + e.text(plain) }
 
 // Format prints the stacks of panics, too, for the verb %+v.
-func (e *RunError) Format(s fmt.State, verb rune) { format(s, verb, e, e.text) }
+func (e *RunError) Format(s fmt.State, verb rune) {
+	format(s, verb, e, func() string { return prefix + e.text(withStacks) })
+}
 
 func (e *RunError) text(show func(error) string) string {
 	var parts []string
 	if e.Cause != nil {
-		parts = append(parts, show(e.Cause))
+		parts = append(parts, strings.ReplaceAll(show(e.Cause), "\n", "\n\t"))
 	}
-	for i, f := range e.Failed {
-		if i == maxPrinted {
-			parts = append(parts, fmt.Sprintf("and %d more", len(e.Failed)-maxPrinted))
-			break
+	switch len(e.Failed) {
+	case 0:
+	case 1:
+		parts = append(parts, e.Failed[0].text(show))
+	default:
+		lines := []string{fmt.Sprintf("%d tasks failed:", len(e.Failed))}
+		for i, f := range e.Failed {
+			if i == maxPrinted {
+				lines = append(lines, fmt.Sprintf("and %d more", len(e.Failed)-maxPrinted))
+				break
+			}
+			lines = append(lines, f.text(show))
 		}
-		parts = append(parts, f.text(show))
+		parts = append(parts, strings.Join(lines, "\n\t"))
 	}
-	switch {
-	case e.NotRun == 1:
-		parts = append(parts, "1 task was not run")
-	case e.NotRun > 1:
-		parts = append(parts, fmt.Sprintf("%d tasks were not run", e.NotRun))
+	text := strings.Join(parts, "; ")
+	between := "; "
+	if strings.Contains(text, "\n") {
+		between = "\n\t"
 	}
-	if len(e.Failed) < 2 {
-		return strings.Join(parts, "; ")
+	for _, rest := range []string{count(e.NotRun, "not run"), count(e.Cut, "cut short")} {
+		if rest != "" {
+			text += between + rest
+		}
 	}
-	return fmt.Sprintf("%d tasks failed:\n\t%s", len(e.Failed), strings.Join(parts, "\n\t"))
+	return strings.TrimPrefix(text, "; ")
+}
+
+func count(n int, what string) string {
+	switch n {
+	case 0:
+		return ""
+	case 1:
+		return "1 task was " + what
+	}
+	return fmt.Sprintf("%d tasks were %s", n, what)
 }
 
 // TaskError is the failure of one task.
@@ -104,19 +126,23 @@ func (e *TaskError) Unwrap() error { return e.Err }
 func (e *TaskError) Error() string { return prefix + e.text(plain) }
 
 // Format prints the stack of a panic, too, for the verb %+v.
-func (e *TaskError) Format(s fmt.State, verb rune) { format(s, verb, e, e.text) }
+func (e *TaskError) Format(s fmt.State, verb rune) {
+	format(s, verb, e, func() string { return prefix + e.text(withStacks) })
+}
 
 func (e *TaskError) text(show func(error) string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "task %d (", e.Index)
-	if e.Site != "" {
-		b.WriteString(e.Site + ", ")
-	}
-	b.WriteString(e.Name)
+	fmt.Fprintf(&b, "task %d", e.Index)
+	what := e.Name
 	if e.Args != "" {
-		b.WriteString("(" + e.Args + ")")
+		what += "(" + e.Args + ")"
 	}
-	b.WriteString(")")
+	if e.Site != "" {
+		what = strings.TrimSuffix(e.Site+", "+what, ", ")
+	}
+	if what != "" {
+		b.WriteString(" (" + what + ")")
+	}
 	if e.Attempts > 1 {
 		fmt.Fprintf(&b, ", attempt %d", e.Attempts)
 	}
@@ -143,7 +169,7 @@ func (e *PanicError) Unwrap() error {
 
 // Format prints the stack, too, for the verb %+v.
 func (e *PanicError) Format(s fmt.State, verb rune) {
-	format(s, verb, e, func(func(error) string) string { return e.Error() + "\n" + string(e.Stack) })
+	format(s, verb, e, func() string { return e.Error() + "\n" + string(e.Stack) })
 }
 
 // CrashError tells how a worker ended while it had, or may have had, a call in its hands. That call may have run in part.
@@ -153,12 +179,12 @@ type CrashError struct {
 	Reason        string // "signal: killed", "exit status 3", "connection lost"
 	Stderr        string // the tail of the worker's stderr, where it was captured
 	Trace         string // the Go runtime's own crash report, where there is one
-	Err           error  // ErrMemory when memory was the reason, else nil
+	Err           error  // ErrMemory when memory was the reason, or what else the backend knows
 }
 
 func (e *CrashError) Error() string {
 	s := "its worker ended with " + e.Reason
-	if e.Err != nil {
+	if e.Err != nil && e.Err.Error() != e.Reason {
 		s += ": " + e.Err.Error()
 	} else if e.Signal == "killed" {
 		s += " (often out of memory)"
@@ -170,12 +196,12 @@ func (e *CrashError) Error() string {
 	return s
 }
 
-// Unwrap returns ErrMemory when memory was the reason.
+// Unwrap returns Err.
 func (e *CrashError) Unwrap() error { return e.Err }
 
 // Format prints the runtime's crash report, too, for the verb %+v.
 func (e *CrashError) Format(s fmt.State, verb rune) {
-	format(s, verb, e, func(func(error) string) string { return e.Error() + "\n" + e.Trace })
+	format(s, verb, e, func() string { return e.Error() + "\n" + e.Trace })
 }
 
 // Failures returns every failed task in err's tree, in index order: nil when there is none.
@@ -192,15 +218,16 @@ func Failures(err error) []*TaskError {
 // prefix stands once before what a caller prints; an error of a nested run loses it inside the outer one.
 const prefix = "parallel: "
 
-func plain(err error) string { return strings.TrimPrefix(err.Error(), prefix) }
+// plain is an error's text, even when its methods panic: fmt sees to that.
+func plain(err error) string { return strings.TrimPrefix(fmt.Sprint(err), prefix) }
 
 func withStacks(err error) string { return strings.TrimPrefix(fmt.Sprintf("%+v", err), prefix) }
 
-// format prints err for the verbs of fmt: %+v with stacks, everything else as its text.
-func format(s fmt.State, verb rune, err error, text func(func(error) string) string) {
+// format prints err for the verbs of fmt: %+v in full, everything else as its text.
+func format(s fmt.State, verb rune, err error, full func() string) {
 	switch {
 	case verb == 'v' && s.Flag('+'):
-		_, _ = io.WriteString(s, text(withStacks))
+		_, _ = io.WriteString(s, full())
 	case verb == 'q':
 		fmt.Fprintf(s, "%q", err.Error())
 	default:

@@ -72,9 +72,9 @@ var runCases = []testCase{
 			if len(err.Failed) != 1 || err.Failed[0].Index != 0 || !errors.Is(err, errPlanned) {
 				t.Errorf("the error is %v, want the failure of call 0 and no other", err)
 			}
-			// Either worker can have begun one call by the time the failure is known.
-			if err.NotRun < 97 {
-				t.Errorf("%d calls were not run, want 97 at least", err.NotRun)
+			// Each of the two workers can have begun one call by the time the failure is known, and one of a batch that was on its way.
+			if err.NotRun < 95 {
+				t.Errorf("%d calls were not run, want 95 at least", err.NotRun)
 			}
 		},
 	},
@@ -111,8 +111,8 @@ var runCases = []testCase{
 			if err == nil || len(err.Failed) > 0 || !errors.Is(err, context.Canceled) || !errors.Is(err, errPlanned) {
 				t.Fatalf("the error is %v, want context.Canceled and its cause, and no failure", err)
 			}
-			if err.NotRun < 98 {
-				t.Errorf("%d calls were not run, want 98 at least", err.NotRun)
+			if err.NotRun < 96 { // as when a failure stops it
+				t.Errorf("%d calls were not run, want 96 at least", err.NotRun)
 			}
 		},
 	},

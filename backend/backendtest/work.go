@@ -134,10 +134,10 @@ func (w *calls) Run(t *dispatch.Thread, lo, hi int) int {
 	return i
 }
 
-func (w *calls) Name(int) string                    { return "perform" }
-func (w *calls) Args(i int) string                  { return fmt.Sprint(w.acts[i].X) }
-func (w *calls) Fail(i int, err *backend.TaskError) { w.failed[i] = err }
-func (w *calls) Strangers() []*backend.TaskError    { return nil }
+func (w *calls) Name(int) string                                     { return "perform" }
+func (w *calls) Args(i int) string                                   { return fmt.Sprint(w.acts[i].X) }
+func (w *calls) Fail(i int, err *backend.TaskError, _ time.Duration) { w.failed[i] = err }
+func (w *calls) Strangers() []*backend.TaskError                     { return nil }
 func (w *calls) Append(b []byte, i, attempt int, seed uint64) ([]byte, error) {
 	return appendCall(b, w.acts[i], i, attempt, seed)
 }

@@ -198,8 +198,8 @@ func (c *carrier) send(s span) {
 		b.unsent = true
 		r.mu.Unlock()
 	}
-	if r.stopped.Load() {
-		c.halt() // the stop may have come before the batch had been sent
+	if r.ctx.Err() != nil {
+		c.halt() // the end may have come before the batch had been sent
 	}
 }
 

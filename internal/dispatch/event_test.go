@@ -49,10 +49,10 @@ func (w work) Run(t *dispatch.Thread, lo, hi int) int {
 	}
 	return i
 }
-func (w work) Name(int) string                 { return "every3rdFailsTwice" }
-func (w work) Args(int) string                 { return "" }
-func (w work) Strangers() []*backend.TaskError { return nil }
-func (w work) Fail(int, *backend.TaskError)    {}
+func (w work) Name(int) string                             { return "every3rdFailsTwice" }
+func (w work) Args(int) string                             { return "" }
+func (w work) Strangers() []*backend.TaskError             { return nil }
+func (w work) Fail(int, *backend.TaskError, time.Duration) {}
 func (w work) Append(b []byte, i, attempt int, seed uint64) ([]byte, error) {
 	name, err := registry.FuncName(every3rdFailsTwice)
 	if err != nil {
@@ -137,4 +137,31 @@ func TestEventsTellTheStoryOfEachCall(t *testing.T) {
 			})
 		}
 	}
+}
+
+func TestNothingIsToldAfterTheRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		over, late := false, 0
+		err := dispatch.Do(dispatch.Spec{
+			Context: ctx, Backend: threads.Backend{}, N: 1, Timeout: time.Second,
+			Listen: func(dispatch.Event) {
+				if over {
+					late++
+				}
+				cancel()
+				synctest.Wait() // the run is stopped
+			},
+		}, make(work, 3), 3)
+		over = true
+		if err == nil || !errors.Is(err, context.Canceled) || err.NotRun != 2 {
+			t.Fatalf("the error is %v, want a cancel and 2 calls not run", err)
+		}
+		failed := len(err.Failed)
+		time.Sleep(time.Minute) // beyond every Timeout
+		if late > 0 || len(err.Failed) != failed {
+			t.Errorf("%d events came after the end, and the error is now %v", late, err)
+		}
+	})
 }

@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/gojoblib/parallel/backend"
@@ -27,6 +28,7 @@ func misuse(err error) *Misuse {
 // fail decides what a failed attempt means for its call and for the run. It returns true when the call will be tried
 // again; else the failure stands. The caller counts the call as settled in that case.
 func (r *run) fail(i, attempt, worker int, took time.Duration, err error, again bool) bool {
+	err = sound(err)
 	failure := &backend.TaskError{Index: i, Name: r.work.Name(i), Args: r.work.Args(i), Attempts: attempt, Err: err}
 	if m, ok := err.(*Misuse); ok {
 		failure.Site, failure.Err, failure.Attempts, again = m.Site, m.Err, 0, false
@@ -41,20 +43,20 @@ func (r *run) fail(i, attempt, worker int, took time.Duration, err error, again 
 	switch {
 	case r.stopped.Load() && causedBy(r.ctx, err):
 		again = false
-		r.cut = true
 		if w := r.waiting[i]; w != nil && r.stream == nil {
 			w.cut = true // what made it fail before stands
 			break
 		}
+		r.cut++
 		delete(r.waiting, i)
-		r.work.Fail(i, failure)
+		r.work.Fail(i, failure, took)
 	case again && !r.stopped.Load():
 		event.Kind = Retried
 		r.park(failure, wait)
 	default:
 		again = false
 		delete(r.waiting, i)
-		r.work.Fail(i, failure)
+		r.work.Fail(i, failure, took)
 		if r.stream == nil {
 			r.failed = append(r.failed, failure)
 			if !r.KeepGoing {
@@ -114,7 +116,29 @@ func (r *run) recovered(i, attempt int) {
 	}
 }
 
-// causedBy reports whether err is what ctx's end made of a call, and not a failure of its own.
+// causedBy reports whether err is what ctx's end made of a call, and not a failure of its own. Whatever has ended ctx, at the
+// far end of a link it was cancelled.
 func causedBy(ctx context.Context, err error) bool {
-	return errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))
+	return errors.Is(err, context.Canceled) || errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))
 }
+
+// sound returns err, or another in its place when looking into it panics, as it does with many a nil pointer in an
+// error: those who look next are the engine and the caller.
+func sound(err error) (safe error) {
+	defer func() {
+		if recover() == nil {
+			return
+		}
+		if p, ok := err.(*backend.PanicError); ok {
+			safe = &backend.PanicError{Value: fmt.Sprintf("%v (%T)", p.Value, p.Value), Stack: p.Stack}
+			return
+		}
+		safe = fmt.Errorf("an error of type %T whose methods panic", err)
+	}()
+	_ = err.Error()
+	errors.Is(err, errSought)
+	return err
+}
+
+// errSought is in no error: looking for it looks at every part of one.
+var errSought = errors.New("sought")

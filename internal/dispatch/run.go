@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -49,7 +50,7 @@ type Work interface {
 	// Store keeps an encoded result.
 	Store(i int, b []byte, attempt int, took time.Duration) error
 	// Fail keeps a call's failure. A run of slices needs nothing here: its failures are in the RunError.
-	Fail(i int, err *backend.TaskError)
+	Fail(i int, err *backend.TaskError, took time.Duration)
 }
 
 // span is the calls [lo,hi), about to be started for the attempt-th time.
@@ -87,9 +88,9 @@ type run struct {
 	failed    []*backend.TaskError
 	cause     error // what stopped the run, when it was not a failed task
 	faults    []error
-	cut       bool // the run's stop ended some calls
-	numbered  int  // workers so far
-	abandoned int  // calls given up that still run
+	cut       int // calls that the run's stop ended
+	numbered  int // workers so far
+	abandoned int // calls given up that still run
 	carriers  []*carrier
 	stillborn int // workers lost in a row that gave no news
 }
@@ -144,12 +145,16 @@ func (r *run) start(n int) {
 		r.opened = n
 	}
 	r.workers.Store(int64(have))
-	for k := range have {
-		if k > 0 && r.over() {
-			r.left() // the first workers were done before the last was needed
-			continue
+	if r.stream != nil {
+		r.stream.reserve = have // hired as items come
+	} else {
+		for k := range have {
+			if k > 0 && r.over() {
+				r.left() // the first workers were done before the last was needed
+				continue
+			}
+			r.hire()
 		}
-		r.hire()
 	}
 	if have < n {
 		slots.await(r, n-have)
@@ -177,7 +182,7 @@ func (r *run) enlist() bool {
 
 // hire starts one worker, which is counted already.
 func (r *run) hire() {
-	w, err := r.Backend.Start(r.ctx)
+	w, err := r.startWorker()
 	if err != nil {
 		if r.Context.Err() != nil {
 			err = cause(r.Context) // it was not the backend's fault
@@ -205,6 +210,19 @@ func (r *run) hire() {
 		r.fault(w.Close())
 		r.left()
 	}
+}
+
+// startWorker asks the backend for a worker and takes nothing for granted.
+func (r *run) startWorker() (w backend.Worker, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &backend.PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	if w, err = r.Backend.Start(r.ctx); err == nil && w == nil {
+		err = errors.New("it returned no worker and no error")
+	}
+	return w, err
 }
 
 // left counts a worker out.
@@ -409,7 +427,7 @@ func (r *run) keepLast() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i, w := range r.waiting {
-		r.work.Fail(i, w.err)
+		r.work.Fail(i, w.err, 0)
 		if r.stream == nil {
 			r.failed = append(r.failed, w.err)
 		} else {
@@ -446,12 +464,12 @@ func (r *run) report(n int) *backend.RunError {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	notRun := n - int(r.settled.Load())
-	complete := notRun == 0 && !r.cut && (r.stream == nil || !r.stream.told)
+	complete := notRun == 0 && r.cut == 0 && (r.stream == nil || !r.stream.told)
 	if complete && len(r.failed) == 0 && len(r.faults) == 0 {
 		return nil // whatever stopped the run came too late
 	}
 	slices.SortFunc(r.failed, func(a, b *backend.TaskError) int { return cmp.Compare(a.Index, b.Index) })
-	e := &backend.RunError{Failed: r.failed, NotRun: notRun, Cause: r.cause}
+	e := &backend.RunError{Failed: r.failed, NotRun: notRun, Cut: r.cut, Cause: r.cause}
 	if len(r.faults) > 0 {
 		e.Cause = errors.Join(append([]error{r.cause}, r.faults...)...)
 	}

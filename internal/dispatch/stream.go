@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"runtime"
 	"slices"
@@ -34,7 +33,8 @@ type stream struct {
 	threads []*Thread
 	done    []span // results for the consumer
 
-	// Written by the feeder, read when it has ended.
+	// The feeder's, read by others when it has ended.
+	reserve  int  // workers that are counted and not hired yet
 	told     bool // it has been told that no more is wanted
 	panicked any  // what the input panicked with
 }
@@ -61,10 +61,13 @@ func (src *Source) Put() bool {
 	src.next++
 	r := src.s.run
 	r.avail.Store(int64(src.next))
+	s := src.s
 	if r.nidle.Load() > 0 {
 		r.rouse(1)
+	} else if s.reserve > 0 {
+		s.reserve--
+		r.hire()
 	}
-	s := src.s
 	s.told = !src.room()
 	return !s.told
 }
@@ -143,19 +146,30 @@ func (s *stream) spins() int {
 	return 16
 }
 
+// inputError says that the input ended its goroutine instead of returning.
+type inputError struct{}
+
+func (inputError) Error() string {
+	return "the input of the stream called runtime.Goexit instead of returning"
+}
+func (inputError) Unwrap() error { return backend.ErrGoexit }
+
 // feed runs the input and notes how it ended.
 func (s *stream) feed(feed func(*Source)) {
 	returned := false
 	defer func() {
 		v := recover()
 		if v == nil && !returned {
-			s.run.fault(fmt.Errorf("the input of the stream: %w", backend.ErrGoexit))
+			s.run.fault(inputError{})
 		}
 		r := s.run
 		r.mu.Lock()
 		s.closed, s.panicked = true, v
 		r.rouseLocked(len(r.idle))
 		r.mu.Unlock()
+		for range s.reserve {
+			r.left()
+		}
 	}()
 	feed(&Source{s: s})
 	returned = true

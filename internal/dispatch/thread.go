@@ -30,10 +30,11 @@ type Thread struct {
 	clock       time.Time // the end of the last chunk; zero after a sleep
 	seat        seat
 	locals      scope.Locals
-	todo        span // what is left of the chunk
-	calling     bool // inside Work.Run
-	counted     int  // calls of the chunk below it have been counted as settled
-	lost        int  // calls since then that will be tried again
+	todo        span          // what is left of the chunk
+	calling     bool          // inside Work.Run
+	Took        time.Duration // how long the call that has just ended took, where the Work measures it
+	counted     int           // calls of the chunk below it have been counted as settled
+	lost        int           // calls since then that will be tried again
 	watch       *watch
 	flushed     int          // stream: calls of the chunk below it have been handed to the consumer; guarded by run.mu
 	pos         atomic.Int64 // stream: calls of the chunk below it have ended
@@ -91,7 +92,7 @@ func (t *Thread) Begun() {
 // Ended says how the call Index ended; true: its value counts.
 func (t *Thread) Ended(err error) bool {
 	r, i, attempt := t.run, t.Index, t.Attempt
-	var took time.Duration
+	took := t.Took
 	if w := t.watch; w != nil {
 		if !w.state.CompareAndSwap(running, ended) {
 			return false

@@ -1,0 +1,153 @@
+package parallel_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	. "github.com/gojoblib/parallel"
+	"github.com/gojoblib/parallel/backend"
+	"github.com/gojoblib/parallel/backend/threads"
+	"github.com/gojoblib/parallel/internal/testkit"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func typedNil(_ context.Context, x int) (int, error) {
+	var none *fs.PathError
+	switch x {
+	case 1:
+		return 0, none
+	case 2:
+		panic(none)
+	}
+	return x, nil
+}
+
+func untilDone(ctx context.Context, x int) (int, error) {
+	if x < 2 {
+		return x, nil
+	}
+	<-ctx.Done()
+	return 0, ctx.Err()
+}
+
+func init() { Register(typedNil, untilDone) }
+
+func TestErrorsWhoseMethodsPanicHarmNobody(t *testing.T) {
+	testkit.Clean(t)
+	for _, place := range []Option{Prefer(Threads), Backend(&testkit.Remote{})} {
+		for _, retry := range []Option{Retry(0), Retry(1)} {
+			got, err := Map(context.Background(), ints(5), typedNil, place, retry, KeepGoing())
+			assert.Equal(t, []int{0, 0, 0, 3, 4}, got)
+			require.Len(t, Failures(err), 2)
+			assert.Contains(t, err.Error(), "task 1 (")
+			assert.NotErrorIs(t, err, fs.ErrExist, "looking into it is safe")
+			assert.NotContains(t, fmt.Sprintf("%+v", err), "PANIC=")
+		}
+	}
+}
+
+func TestRetryOfZeroWinsOverTheDefault(t *testing.T) {
+	ctx := With(context.Background(), Retry(3))
+	attempts := 0
+	_, err := Map(ctx, ints(1), func(context.Context, int) (int, error) { attempts++; return 0, errFlaky }, Retry(0))
+	require.ErrorIs(t, err, errFlaky)
+	assert.Equal(t, 1, attempts)
+}
+
+func TestDeadlineOfTheRunCutsCallsAlikeEverywhere(t *testing.T) {
+	testkit.Clean(t)
+	for _, place := range []Option{Prefer(Threads), Backend(&testkit.Remote{})} {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Millisecond)
+		_, err := Map(ctx, ints(9), untilDone, place, NJobs(2), BatchSize(1))
+		cancel()
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Empty(t, Failures(err))
+		var run *RunError
+		require.ErrorAs(t, err, &run)
+		assert.Equal(t, 2, run.Cut)
+		assert.Equal(t, 5, run.NotRun)
+		assert.EqualError(t, err, "parallel: context deadline exceeded; 5 tasks were not run; 2 tasks were cut short")
+	}
+}
+
+// counted counts the workers that are started.
+type counted struct {
+	threads.Backend
+	n atomic.Int64
+}
+
+func (c *counted) Start(ctx context.Context) (backend.Worker, error) {
+	c.n.Add(1)
+	return c.Backend.Start(ctx)
+}
+
+func TestStreamStartsNoMoreWorkersThanItHasInputs(t *testing.T) {
+	testkit.Clean(t)
+	var c counted
+	n := 0
+	for _, err := range Imap(context.Background(), count(3), cube, NJobs(1<<20), Backend(&c)) {
+		require.NoError(t, err)
+		n++
+	}
+	assert.Equal(t, 3, n)
+	assert.LessOrEqual(t, c.n.Load(), int64(3))
+}
+
+func TestFailedResultTellsHowLongItTook(t *testing.T) {
+	testkit.Clean(t)
+	task := Delayed(func() error { time.Sleep(2 * time.Millisecond); return errFlaky })
+	for r, err := range Stream(1)(seq([]Task{task})) {
+		require.ErrorIs(t, err, errFlaky)
+		assert.GreaterOrEqual(t, r.Elapsed, 2*time.Millisecond)
+	}
+}
+
+// broken is a backend that does not keep the contract.
+type broken func() (backend.Worker, error)
+
+func (b broken) Start(context.Context) (backend.Worker, error) { return b() }
+func (broken) Traits() backend.Traits                          { return backend.Traits{Name: "broken"} }
+
+type neither struct{}
+
+func (neither) Close() error { return nil }
+
+func TestBrokenBackendIsAnErrorOfTheRun(t *testing.T) {
+	testkit.Clean(t)
+	for want, b := range map[string]broken{
+		"cannot start a worker of backend broken: it returned no worker and no error": func() (backend.Worker, error) { return nil, nil },
+		"cannot start a worker of backend broken: panic: ouch":                        func() (backend.Worker, error) { panic("ouch") },
+		"cannot start a worker of backend broken: no room":                            func() (backend.Worker, error) { return nil, errors.New("no room") },
+		"neither an InPlacer nor a Carrier":                                           func() (backend.Worker, error) { return neither{}, nil },
+	} {
+		_, err := Map(context.Background(), ints(4), cube, NJobs(2), Backend(b))
+		require.ErrorContains(t, err, want)
+		require.ErrorIs(t, err, ErrNotRun)
+		last := error(nil)
+		for _, err := range Imap(context.Background(), count(4), cube, NJobs(2), Backend(b)) {
+			last = err
+		}
+		require.ErrorContains(t, last, want)
+	}
+}
+
+func TestManyFailuresAreSummedUp(t *testing.T) {
+	_, err := Map(context.Background(), ints(40), func(context.Context, int) (int, error) { return 0, errFlaky }, KeepGoing(), NJobs(2))
+	text := err.Error()
+	assert.Contains(t, text, "parallel: 40 tasks failed:\n\ttask 0 (")
+	assert.Contains(t, text, "\n\tand 15 more")
+	ctx, cancel := context.WithCancelCause(context.Background())
+	_, err = Map(ctx, ints(40), func(_ context.Context, x int) (int, error) {
+		if x == 2 {
+			cancel(errors.New("enough"))
+		}
+		return 0, errFlaky
+	}, KeepGoing(), NJobs(1))
+	assert.Regexp(t, `(?s)^parallel: context canceled: enough; 3 tasks failed:\n\ttask 0 .*\n\ttask 2 \([^\n]*\n\t37 tasks were not run$`, err.Error())
+}
