@@ -63,13 +63,13 @@ type InPlacer interface {
 // goroutine and receives on another; all methods may overlap one another.
 type Carrier interface {
 	Worker
-	// Send hands a batch over. It may wait for room on the link, never for a call to end. An error means that the
-	// batch was not handed over and that the worker is lost; Recv then says so too.
+	// Send hands a batch over. It may wait for room on the link, never for a call to end, and may keep Body. An error means
+	// that the batch was not handed over and that the worker is lost; Recv then says so too.
 	Send(Batch) error
 	// Recv returns the next news, waiting for it. io.EOF: the worker was closed. *Lost: it is gone.
 	Recv() (Report, error)
 	// Trim asks that no call at or after from be started in the batch; a Trimmed report answers, unless the
-	// batch has ended.
+	// batch has ended. Like Cancel and Kill it may come at any time, after Close, too, and then does nothing.
 	Trim(batch uint64, from int)
 	// Cancel ends the contexts of a batch's calls, those to come included.
 	Cancel(batch uint64)
@@ -127,7 +127,10 @@ type Lost struct {
 }
 
 // Fate is what became of a batch's calls that were not answered: below Began they may have been started, from Began
-// on they surely were not. What the link cannot know for sure counts as begun.
+// on they surely were not. What the link cannot know for sure counts as begun, and fails as crashed.
+//
+// A link that always sets Started in the batches that it passes on can know it: parallel.Serve reports a call as started
+// before it starts it, and starts it only when Report has returned. Began is then one more than the last call reported.
 type Fate struct {
 	Batch uint64
 	Began int
@@ -140,7 +143,7 @@ func (e *Lost) Unwrap() error { return e.Cause }
 type Link interface {
 	// Next returns the next order, waiting for it; io.EOF: there will be none, end.
 	Next() (Order, error)
-	// Report sends news to the near end. It is called from one goroutine at a time.
+	// Report sends news to the near end. It is called from one goroutine at a time and may keep Body.
 	Report(Report) error
 }
 

@@ -15,7 +15,7 @@ func Main(m *testing.M) { goleak.VerifyTestMain(m) }
 // Clean checks, when the test ends, that it has left no goroutine and no open file.
 func Clean(t testing.TB) {
 	t.Helper()
-	time.Sleep(1) // the first timer opens the runtime's poller, which stays open
+	time.Sleep(time.Nanosecond) // the first timer opens the runtime's poller, which stays open
 	ignore := goleak.IgnoreCurrent()
 	files := openFiles()
 	t.Cleanup(func() {
