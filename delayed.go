@@ -90,6 +90,9 @@ func Each[A any](fn any, in []A) []Task {
 
 // Named returns the task with a name of its own, which errors, progress and logs use instead of the function's.
 func (t Task) Named(name string) Task {
+	if t.call == nil {
+		faults.Add(1)
+	}
 	return Task{func(ctx context.Context, d *declared) (any, error) {
 		if d == nil {
 			return t.run(ctx)

@@ -133,7 +133,7 @@ func TestWhatCannotCrossFailsAlone(t *testing.T) {
 	assert.Equal(t, []any{1, nil, "two", nil, "text"}, got)
 	failures := Failures(err)
 	require.Len(t, failures, 2)
-	assert.EqualError(t, failures[0], "parallel: task 1 (github.com/gojoblib/parallel_test.box(chan int(len 0))): argument 0: chan int "+cannotCross)
+	assert.EqualError(t, failures[0], "parallel: task 1 (github.com/gojoblib/parallel_test.box(chan int)): argument 0: chan int "+cannotCross)
 	assert.Zero(t, failures[0].Attempts)
 	assert.EqualError(t, failures[1], "parallel: task 3 (github.com/gojoblib/parallel_test.unbox(\"func\")): its result: func() "+cannotCross)
 	assert.Equal(t, 1, failures[1].Attempts)

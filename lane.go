@@ -1,9 +1,6 @@
 package parallel
 
-import (
-	"context"
-	"fmt"
-)
+import "context"
 
 // lane is how the calls of a run are made, and how each of them is described where it matters: in an error, or to a
 // worker that shares no memory with the run.
@@ -25,5 +22,3 @@ func funcLane[A, R any](c *config, fn func(context.Context, A) (R, error), ok bo
 	}
 	return lane[A, R]{fn, func(a A) declared { return declared{fn: fn, args: []any{a}} }}
 }
-
-func errNilInput(caller string) error { return fmt.Errorf("%s was given a nil input", caller) }

@@ -29,7 +29,7 @@ func Starmap[A, B, R any](ctx context.Context, in iter.Seq2[A, B], fn func(conte
 		c.fault("Starmap was given a nil function")
 	}
 	var pairs []pair[A, B]
-	if len(c.faults) == 0 {
+	if _, err := c.spec(); err == nil {
 		for a, b := range in {
 			pairs = append(pairs, pair[A, B]{a, b})
 		}

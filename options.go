@@ -17,8 +17,8 @@ import (
 )
 
 // Option sets one thing of a run. One that does not apply to the function it is given to, is given twice or
-// contradicts another is an error of the run, before anything has run. A default from With never is: where it does
-// not apply it is ignored, and an explicit option wins over it.
+// contradicts another is an error of the run, before anything has run. A default from With is ignored where it does not
+// apply, and an explicit option wins over it.
 type Option interface{ apply(*config) }
 
 // config is what the options of one run add up to.
@@ -204,32 +204,6 @@ func (c *config) spec() (dispatch.Spec, error) {
 
 // errNoProcesses is why Prefer(Processes) does not run yet.
 var errNoProcesses = errors.New("Prefer(Processes): this version has no worker processes yet; use Prefer(Threads), or Backend with one of your own")
-
-// String lists what the options set, for tests and bug reports.
-func (c *config) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s(n=%d", c.caller, c.n)
-	if c.timeout > 0 {
-		fmt.Fprintf(&b, ", timeout=%v", c.timeout)
-	}
-	if c.retry != nil {
-		b.WriteString(", retry")
-	}
-	if c.keepGoing {
-		b.WriteString(", keep going")
-	}
-	if c.batch > 0 {
-		fmt.Fprintf(&b, ", batch=%d", c.batch)
-	}
-	if c.window > 0 {
-		fmt.Fprintf(&b, ", pre-dispatch=%d", c.window)
-	}
-	if c.unordered {
-		b.WriteString(", unordered")
-	}
-	b.WriteString(")")
-	return b.String()
-}
 
 // NJobs is a number of workers: 4 is four, -1 all CPUs, -2 all but one, and so on, but never below 1; 0 is an error
 // of the run. More than there are CPUs is allowed, which is what tasks that wait want. It is also an Option where the number

@@ -47,12 +47,11 @@ func misuse(tasks []Task) error {
 	if faults.Load() == 0 && !slices.ContainsFunc(tasks, func(t Task) bool { return t.call == nil }) {
 		return nil // there is none in the whole program
 	}
-	var d declared
 	var failed []*TaskError
 	for i, t := range tasks {
+		var d declared
 		if err := t.fault(&d); err != nil {
 			failed = append(failed, &TaskError{Index: i, Name: d.label(), Site: d.site, Err: err})
-			d = declared{}
 		}
 	}
 	if failed == nil {

@@ -62,7 +62,7 @@ func shortenValue(v reflect.Value, depth int) string {
 			return strconv.Quote(strings.ToValidUTF8(s[:maxArg-20], "")) + fmt.Sprintf("… (%d bytes)", len(s))
 		}
 		return strconv.Quote(s)
-	case reflect.Slice, reflect.Map, reflect.Chan:
+	case reflect.Slice:
 		if v.IsNil() {
 			return fmt.Sprintf("%v(nil)", v.Type())
 		}
@@ -88,7 +88,7 @@ func shortenValue(v reflect.Value, depth int) string {
 		return b.String() + "}"
 	case reflect.Interface:
 		return shortenValue(v.Elem(), depth)
-	default: // pointers, functions
+	default: // pointers, maps, functions
 		if v.IsNil() {
 			return fmt.Sprintf("%v(nil)", v.Type())
 		}

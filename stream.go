@@ -2,6 +2,8 @@ package parallel
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"iter"
 	"sync"
 	"time"
@@ -15,7 +17,7 @@ type Result struct {
 	Index    int           // the task's number in the order it was drawn, from 0; -1 for a fault of the run itself
 	Value    any           // what the function returned; nil when it failed
 	Attempts int           // how often it was started
-	Cached   bool          // it came from a cache and was not started
+	Cached   bool          // it came from a cache and was not started (none does before there is one)
 	Elapsed  time.Duration // how long the last attempt took
 }
 
@@ -77,7 +79,7 @@ func imap[A, R any](c *config, in iter.Seq[A], fn func(context.Context, A) (R, e
 func run[A, R any](c *config, l lane[A, R], in iter.Seq[A], ordered, timed bool, yield func(int, *slot[A, R]) bool, fault func(error)) {
 	spec, err := c.spec()
 	if in == nil {
-		err = errNilInput(c.caller)
+		err = errors.Join(err, fmt.Errorf("%s was given a nil input", c.caller))
 	}
 	if err != nil {
 		fault(&RunError{Cause: err})
@@ -203,10 +205,11 @@ func (w *belt[A, R]) Run(t *dispatch.Thread, lo, hi int) int {
 
 // Name is also asked by TaskFrom, hence perhaps by what has outlived its call.
 func (w *belt[A, R]) Name(i int) string {
-	if w.block(i/plan.Block) == nil {
+	b := w.block(i / plan.Block)
+	if b == nil {
 		return ""
 	}
-	return w.declare(w.slot(i).in).label()
+	return w.declare(b.slots[i%plan.Block].in).label()
 }
 
 func (w *belt[A, R]) Args(i int) string { return shorten(w.declare(w.slot(i).in).args) }

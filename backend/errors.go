@@ -37,7 +37,7 @@ const maxPrinted = 25
 // was left out.
 type RunError struct {
 	Failed []*TaskError // the tasks that failed, in index order
-	NotRun int          // how many tasks were never started; of a stream, how many had been drawn and were not started
+	NotRun int          // how many tasks were never started, those that could not be among them; of a stream, of those drawn
 	Cut    int          // how many were started, and ended without a result only because the run was stopped
 	Cause  error        // what ended the run besides its tasks (a cancelled context, a faulty option, a backend that cannot start), or nil
 }
@@ -204,13 +204,22 @@ func (e *CrashError) Format(s fmt.State, verb rune) {
 	format(s, verb, e, func() string { return e.Error() + "\n" + e.Trace })
 }
 
-// Failures returns every failed task in err's tree, in index order: nil when there is none.
+// Failures returns the failed tasks of the run, or of the runs, whose error err is or wraps, each run's in index order; nil
+// when there is none. It does not look into the tasks: what a task returned may be another run's error.
 func Failures(err error) []*TaskError {
-	if run, ok := errors.AsType[*RunError](err); ok {
-		return run.Failed
-	}
-	if task, ok := errors.AsType[*TaskError](err); ok {
-		return []*TaskError{task}
+	switch e := err.(type) {
+	case *RunError:
+		return e.Failed
+	case *TaskError:
+		return []*TaskError{e}
+	case interface{ Unwrap() error }:
+		return Failures(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		var all []*TaskError
+		for _, one := range e.Unwrap() {
+			all = append(all, Failures(one)...)
+		}
+		return all
 	}
 	return nil
 }

@@ -88,7 +88,7 @@ func (b *budget) serve() {
 		if b.take(1, r.N) == 0 {
 			return
 		}
-		b.queue = b.queue[1:]
+		b.queue = slices.Delete(b.queue, 0, 1) // a run that has ended is not kept by the array
 		b.waits.Add(-1)
 		if !r.enlist() { // it has ended meanwhile
 			b.used.Add(-1)

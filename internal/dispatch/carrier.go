@@ -42,7 +42,8 @@ type carrier struct {
 	gone    error         // why there is no more news
 	expired *batch        // the batch whose call late was killed at its Timeout
 	late    int
-	halted  bool // it was killed because the run was stopped
+	halted  bool          // it was killed because the run was stopped
+	kills   []*time.Timer // that will do so
 }
 
 // batch is some calls in a worker's hands. It is guarded by run.mu.
@@ -66,10 +67,10 @@ var batchID atomic.Uint64
 func (r *run) newCarrier(w backend.Carrier, id int) *carrier {
 	traits := r.Backend.Traits()
 	c := &carrier{run: r, link: w, id: id, room: newGate(), depth: traits.InFlight, pace: plan.Pace{Target: traits.Batch, Fixed: r.Batch}}
-	if c.depth == 0 {
+	if c.depth <= 0 {
 		c.depth = 2
 	}
-	if c.pace.Target == 0 {
+	if c.pace.Target <= 0 {
 		c.pace.Target = 2 * time.Millisecond
 	}
 	if r.stream != nil {
@@ -131,6 +132,9 @@ func (c *carrier) leave() {
 	r := c.run
 	r.mu.Lock()
 	r.carriers = slices.DeleteFunc(r.carriers, func(other *carrier) bool { return other == c })
+	for _, kill := range c.kills {
+		kill.Stop()
+	}
 	r.mu.Unlock()
 	if err := c.link.Close(); err != nil {
 		r.fault(fmt.Errorf("closing a worker: %w", err))
@@ -279,7 +283,7 @@ func (c *carrier) began(b *batch, k int) {
 		if b.timer != nil {
 			b.timer.Stop()
 		}
-		b.timer = time.AfterFunc(r.Timeout+Grace, func() { c.expire(b, k) })
+		b.timer = time.AfterFunc(r.patience(), func() { c.expire(b, k) })
 	}
 	i := b.calls[k]
 	r.mu.Unlock()
@@ -334,8 +338,8 @@ func (c *carrier) failed(b *batch, n backend.Report) {
 		err, verdict = fmt.Errorf("its error cannot be read: %w", bad), wire.Final
 	case verdict == wire.Refused:
 		err = misuse(err)
-	case c.run.Timeout > 0 && errors.Is(err, backend.ErrTimeout):
-		err = c.run.timedOut()
+	case c.run.Timeout > 0 && err == backend.ErrTimeout: // itself: a call may return another run's
+		err = c.run.late
 	}
 	c.settled(i, c.run.fail(i, b.attempt, c.id, n.Took, err, verdict == wire.Failed))
 }
@@ -411,7 +415,7 @@ func (c *carrier) halt() {
 	for _, id := range ids {
 		c.link.Cancel(id)
 	}
-	time.AfterFunc(Grace, func() {
+	kill := time.AfterFunc(Grace, func() {
 		r.mu.Lock()
 		late := lo.SomeBy(c.flight, func(b *batch) bool { return slices.Contains(ids, b.id) })
 		c.halted = c.halted || late
@@ -420,6 +424,9 @@ func (c *carrier) halt() {
 			c.link.Kill(context.Cause(r.ctx))
 		}
 	})
+	r.mu.Lock()
+	c.kills = append(c.kills, kill)
+	r.mu.Unlock()
 }
 
 // maxStillborn is how many workers in a row may be lost before any news of theirs.
@@ -464,7 +471,7 @@ func (c *carrier) lost(err error) {
 		why := crash(gone.Cause)
 		switch {
 		case v.b == c.expired && v.k == c.late:
-			why = r.timedOut()
+			why = r.late
 		case halted:
 			why = context.Cause(r.ctx)
 		}
@@ -493,6 +500,9 @@ func (c *carrier) lost(err error) {
 
 // crash is what a lost worker means for the call that it was running.
 func crash(cause error) error {
+	if cause == nil {
+		cause = errors.New("no reason given")
+	}
 	if c, ok := errors.AsType[*backend.CrashError](cause); ok {
 		return c
 	}

@@ -66,6 +66,7 @@ type run struct {
 	nested bool           // its first worker works on the slot of the call that waits for it
 	opened int            // slots that a run at the top has reserved
 	unhook func() bool    // parts the run from the caller's context
+	late   error          // what a call fails with that has used up this run's Timeout
 	regain atomic.Bool    // calls may come back after they were claimed
 	done   sync.WaitGroup // until the last worker has left
 
@@ -88,9 +89,10 @@ type run struct {
 	failed    []*backend.TaskError
 	cause     error // what stopped the run, when it was not a failed task
 	faults    []error
-	cut       int // calls that the run's stop ended
-	numbered  int // workers so far
-	abandoned int // calls given up that still run
+	cut       int  // calls that the run's stop ended
+	ended     bool // the last worker has left
+	numbered  int  // workers so far
+	abandoned int  // calls given up that still run
 	carriers  []*carrier
 	stillborn int // workers lost in a row that gave no news
 }
@@ -124,6 +126,9 @@ func Do(spec Spec, work Work, n int) *backend.RunError {
 
 func newRun(spec Spec, work Work) *run {
 	r := &run{Spec: spec, work: work}
+	if spec.Timeout > 0 {
+		r.late = fmt.Errorf("%w after %v", backend.ErrTimeout, spec.Timeout)
+	}
 	r.regain.Store(spec.Retry != nil)
 	r.done.Add(1)
 	r.ctx, r.cancel = context.WithCancelCause(spec.Context)
@@ -422,10 +427,11 @@ func (e *stopError) Error() string        { return "stopped: " + e.first.Error()
 func (e *stopError) Is(target error) bool { return target == context.Canceled }
 func (e *stopError) Unwrap() error        { return e.first }
 
-// keepLast lets the last failure of every call stand that was to be tried again and was not, the run having been stopped.
+// keepLast, when the last worker has left, lets the last failure of every call stand that was to be tried again and was not, the run having been stopped.
 func (r *run) keepLast() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.ended = true
 	for i, w := range r.waiting {
 		r.work.Fail(i, w.err, 0)
 		if r.stream == nil {
@@ -464,7 +470,7 @@ func (r *run) report(n int) *backend.RunError {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	notRun := n - int(r.settled.Load())
-	complete := notRun == 0 && r.cut == 0 && (r.stream == nil || !r.stream.told)
+	complete := notRun == 0 && r.cut == 0 && (r.stream == nil || !r.stream.short)
 	if complete && len(r.failed) == 0 && len(r.faults) == 0 {
 		return nil // whatever stopped the run came too late
 	}

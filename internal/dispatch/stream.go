@@ -36,6 +36,7 @@ type stream struct {
 	// The feeder's, read by others when it has ended.
 	reserve  int  // workers that are counted and not hired yet
 	told     bool // it has been told that no more is wanted
+	short    bool // it may have ended because the run was stopped
 	panicked any  // what the input panicked with
 }
 
@@ -164,7 +165,10 @@ func (s *stream) feed(feed func(*Source)) {
 		}
 		r := s.run
 		r.mu.Lock()
-		s.closed, s.panicked = true, v
+		if r.Context.Err() != nil {
+			r.stopLocked(cause(r.Context)) // it may have ended for that, before the run has been told
+		}
+		s.closed, s.panicked, s.short = true, v, r.stopped.Load()
 		r.rouseLocked(len(r.idle))
 		r.mu.Unlock()
 		for range s.reserve {
@@ -217,6 +221,9 @@ func (s *stream) claim(t *Thread) (span, bool) {
 
 // Publish makes the result of the call just made known to the consumer.
 func (t *Thread) Publish() {
+	if t.gone() {
+		return // whoever gave the call up has done so
+	}
 	t.pos.Store(int64(t.Index + 1))
 	t.run.stream.consumer.open()
 }
@@ -329,7 +336,6 @@ func (s *stream) consume(yield func(int) bool) bool {
 func (s *stream) harvest(buf []span) (got []span, more bool) {
 	r := s.run
 	s.consumer.wait(s.spins(), func() bool {
-		over := r.workers.Load() == 0
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		for _, t := range s.threads {
@@ -338,7 +344,7 @@ func (s *stream) harvest(buf []span) (got []span, more bool) {
 		if more = len(s.done) > 0; more {
 			got, s.done = s.done, buf[:0]
 		}
-		return more || over
+		return more || r.ended
 	})
 	return got, more
 }

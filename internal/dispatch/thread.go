@@ -2,8 +2,8 @@ package dispatch
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"math"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -84,7 +84,7 @@ func (t *Thread) Begun() {
 	w.start = time.Now()
 	w.state.Store(running)
 	if t.run.Timeout > 0 {
-		w.timer = time.AfterFunc(t.run.Timeout+Grace, w.abandon)
+		w.timer = time.AfterFunc(t.run.patience(), w.abandon)
 	}
 	t.run.tell(Event{Kind: Started, Index: t.Index, Attempt: t.Attempt, Worker: t.id, At: w.start})
 }
@@ -100,8 +100,8 @@ func (t *Thread) Ended(err error) bool {
 		took = time.Since(w.start)
 		if w.timer != nil {
 			w.timer.Stop()
-			if errors.Is(context.Cause(w.ctx), backend.ErrTimeout) {
-				err = r.timedOut()
+			if context.Cause(w.ctx) == r.late {
+				err = r.late
 			}
 		}
 		t.watch = nil
@@ -225,7 +225,7 @@ func (t *Thread) attend() {
 	r := t.run
 	t.watch = &watch{thread: t, todo: t.todo}
 	if r.Timeout > 0 {
-		ctx, cancel := context.WithTimeoutCause(r.ctx, r.Timeout, backend.ErrTimeout)
+		ctx, cancel := context.WithTimeoutCause(r.ctx, r.Timeout, r.late)
 		defer cancel()
 		own := t.Scope
 		own.Context, own.Index = ctx, t.todo.lo
@@ -266,9 +266,8 @@ const (
 // gone reports whether the thread's call was given up, and with it the thread.
 func (t *Thread) gone() bool { return t.watch != nil && t.watch.state.Load() == abandoned }
 
-func (r *run) timedOut() error {
-	return fmt.Errorf("%w after %v", backend.ErrTimeout, r.Timeout)
-}
+// patience is how long after its start a call is given up.
+func (r *run) patience() time.Duration { return r.Timeout + min(Grace, math.MaxInt64-r.Timeout) }
 
 // abandon gives up an attempt that has not returned although its context ended Grace ago: it has failed, its goroutine
 // is left to itself, and another takes its place.
@@ -283,7 +282,7 @@ func (w *watch) abandon() {
 	tooMany := r.abandoned > r.N
 	r.mu.Unlock()
 	// It is not retried: the first attempt still runs.
-	r.fail(i, w.todo.attempt, t.id, time.Since(w.start), r.timedOut(), false)
+	r.fail(i, w.todo.attempt, t.id, time.Since(w.start), r.late, false)
 	if tooMany {
 		r.stop(fmt.Errorf("%d calls at once ran on after their Timeout of %v, more than there are workers: they must watch their context, or run where they can be killed", r.N+1, r.Timeout))
 	}

@@ -4,10 +4,12 @@ import (
 	"encoding"
 	"fmt"
 	"reflect"
+
+	"github.com/gojoblib/parallel/backend"
 )
 
 // marshaler is the codec of types that turn themselves into bytes and back. They get a pointer into the value that is
-// being sent or made; a panic of theirs is an error.
+// being sent or made; a panic or a Goexit of theirs is an error.
 type marshaler struct {
 	typ reflect.Type
 	*methods
@@ -73,9 +75,11 @@ func embeds(t, methods reflect.Type) bool {
 }
 
 func (c marshaler) encode(e *encoder, p addr) (err error) {
-	defer c.contain("marshaling", &err)
-	b, err := c.marshal(reflect.NewAt(c.typ, p).Interface())
-	if err != nil {
+	var b []byte
+	if err := contain(func() (err error) {
+		b, err = c.marshal(reflect.NewAt(c.typ, p).Interface())
+		return err
+	}); err != nil {
 		return fmt.Errorf("marshaling %s: %w", c.typ, err)
 	}
 	e.uvarint(len(b))
@@ -88,15 +92,24 @@ func (c marshaler) decode(d *decoder, p addr) (err error) {
 	if err != nil {
 		return err
 	}
-	defer c.contain("unmarshaling", &err)
-	if err := c.unmarshal(reflect.NewAt(c.typ, p).Interface(), b); err != nil {
+	if err := contain(func() error { return c.unmarshal(reflect.NewAt(c.typ, p).Interface(), b) }); err != nil {
 		return fmt.Errorf("unmarshaling %s: %w", c.typ, err)
 	}
 	return nil
 }
 
-func (c marshaler) contain(doing string, err *error) {
-	if p := recover(); p != nil {
-		*err = fmt.Errorf("%s %s: it panicked: %v", doing, c.typ, p)
-	}
+// contain runs a type's own method on a goroutine of its own: neither a panic nor a Goexit of it gets further.
+func contain(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		err := backend.ErrGoexit
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("it panicked: %v", p)
+			}
+			done <- err
+		}()
+		err = f()
+	}()
+	return <-done
 }

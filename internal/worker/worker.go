@@ -205,7 +205,7 @@ func (w *worker) call(j *job, k int, frame []byte, bad error) {
 	ctx := j.ctx
 	if j.Timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, j.Timeout, backend.ErrTimeout)
+		ctx, cancel = context.WithTimeoutCause(ctx, j.Timeout, errLate)
 		defer cancel()
 	}
 	s := &scope.Scope{Context: ctx, Index: c.Index, Attempt: c.Attempt, Seed: c.Seed, Names: c, Locals: &w.locals}
@@ -242,11 +242,14 @@ func (w *worker) call(j *job, k int, frame []byte, bad error) {
 
 // late is err, or ErrTimeout when the call's time is up: what it did after that does not count.
 func late(ctx context.Context, err error) error {
-	if errors.Is(context.Cause(ctx), backend.ErrTimeout) {
+	if context.Cause(ctx) == errLate {
 		return backend.ErrTimeout
 	}
 	return err
 }
+
+// errLate is the cause of a context whose call has used up its time.
+var errLate = fmt.Errorf("%w", backend.ErrTimeout)
 
 // call is a call that is ready to run.
 type call struct {
