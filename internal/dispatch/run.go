@@ -69,6 +69,7 @@ type run struct {
 	late   error          // what a call fails with that has used up this run's Timeout
 	regain atomic.Bool    // calls may come back after they were claimed
 	done   sync.WaitGroup // until the last worker has left
+	gone   chan struct{}  // closed then, too, where a nested run may grow
 
 	stopped atomic.Bool // start no further call; read before every call
 	_       [64]byte
@@ -78,11 +79,11 @@ type run struct {
 	_       [56]byte
 	settled atomic.Int64 // calls that have ended for good
 	workers atomic.Int64 // workers that have not left
+	wants   atomic.Int64 // nested: workers it would like to have besides
 	nback   atomic.Int64 // len(back)
 	nidle   atomic.Int64 // len(idle)
 
 	mu        sync.Mutex
-	wants     int    // workers wanted beyond those it has; guarded by the budget's lock
 	back      []span // calls that came back, to be claimed again
 	idle      []*seat
 	waiting   map[int]*retry // calls that have failed and are tried again, until one attempt ends it
@@ -119,7 +120,7 @@ func Do(spec Spec, work Work, n int) *backend.RunError {
 	r := newRun(spec, work)
 	r.avail.Store(int64(n))
 	r.start(min(r.N, n))
-	r.done.Wait()
+	r.wait()
 	r.finish()
 	return r.report(n)
 }
@@ -145,6 +146,10 @@ func (r *run) start(n int) {
 	have := n
 	if r.nested {
 		have = 1 + slots.take(n-1, r.N)
+		if have < n {
+			r.wants.Store(int64(n - have))
+			r.gone = make(chan struct{})
+		}
 	} else {
 		slots.open(n)
 		r.opened = n
@@ -161,9 +166,42 @@ func (r *run) start(n int) {
 			r.hire()
 		}
 	}
-	if have < n {
-		slots.await(r, n-have)
+}
+
+// growEvery is how often a nested run that wants more workers looks for free slots while its calls are too slow to do so.
+const growEvery = 5 * time.Millisecond
+
+// wait returns when the last worker has left.
+func (r *run) wait() {
+	if r.gone != nil {
+		look := time.NewTicker(growEvery)
+		defer look.Stop()
+		for r.wants.Load() > 0 {
+			select {
+			case <-look.C:
+				r.grow()
+			case <-r.gone:
+				return
+			}
+		}
 	}
+	r.done.Wait()
+}
+
+// grow adds a worker to a nested run that wants more, if a slot is free. Its workers ask for that whenever they claim.
+func (r *run) grow() {
+	if r.over() || r.wants.Add(-1) < 0 {
+		r.wants.Store(0)
+		return
+	}
+	if slots.take(1, r.N) == 1 {
+		if r.enlist() {
+			r.hire()
+			return
+		}
+		slots.release()
+	}
+	r.wants.Add(1)
 }
 
 // over reports whether no worker is needed any more.
@@ -171,15 +209,14 @@ func (r *run) over() bool {
 	return r.stopped.Load() || r.stream == nil && !r.regain.Load() && r.next.Load() >= r.avail.Load()
 }
 
-// enlist adds a worker to a nested run that is still at work.
+// enlist counts another worker in; false: the last one has left.
 func (r *run) enlist() bool {
 	for {
 		n := r.workers.Load()
-		if n == 0 || r.over() {
+		if n == 0 {
 			return false
 		}
 		if r.workers.CompareAndSwap(n, n+1) {
-			go r.hire()
 			return true
 		}
 	}
@@ -239,6 +276,9 @@ func (r *run) left() {
 	if last {
 		r.keepLast()
 		r.done.Done()
+		if r.gone != nil {
+			close(r.gone)
+		}
 		if r.stream != nil {
 			r.stream.consumer.open()
 		}
@@ -250,11 +290,7 @@ func (r *run) finish() {
 	if r.unhook != nil {
 		r.unhook()
 	}
-	if r.nested {
-		slots.leave(r)
-	} else {
-		slots.shut(r.opened)
-	}
+	slots.shut(r.opened)
 	r.cancel(errEnded)
 }
 
@@ -264,6 +300,9 @@ var errEnded = fmt.Errorf("the run has ended: %w", context.Canceled)
 // claim returns the calls that a worker should run next, waiting for some where wait says so. It returns false when
 // there will be none.
 func (r *run) claim(p *plan.Pace, s *seat) (span, bool) {
+	if r.wants.Load() > 0 {
+		r.grow()
+	}
 	for {
 		if r.stopped.Load() {
 			return span{}, false

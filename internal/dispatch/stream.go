@@ -68,6 +68,8 @@ func (src *Source) Put() bool {
 	} else if s.reserve > 0 {
 		s.reserve--
 		r.hire()
+	} else if r.wants.Load() > 0 {
+		r.grow()
 	}
 	s.told = !src.room()
 	return !s.told
