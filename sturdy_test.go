@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
+	"runtime"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	. "github.com/gojoblib/parallel"
@@ -150,4 +153,148 @@ func TestManyFailuresAreSummedUp(t *testing.T) {
 		return 0, errFlaky
 	}, KeepGoing(), NJobs(1))
 	assert.Regexp(t, `(?s)^parallel: context canceled: enough; 3 tasks failed:\n\ttask 0 .*\n\ttask 2 \([^\n]*\n\t37 tasks were not run$`, err.Error())
+}
+
+func TestItemThatReturnsAsItIsGivenUpIsHandedOutOnce(t *testing.T) {
+	for range 10 {
+		synctest.Test(t, func(t *testing.T) {
+			seen := map[int]int{}
+			late := func() int { time.Sleep(101 * time.Millisecond); return 1 } // just when it is given up
+			tasks := func(yield func(Task) bool) {
+				for range 64 {
+					if !yield(Delayed(late)) {
+						return
+					}
+				}
+			}
+			for r, err := range Stream(8, Timeout(time.Millisecond), Unordered(), PreDispatch(64))(tasks) {
+				seen[r.Index]++
+				assert.ErrorIs(t, err, ErrTimeout)
+			}
+			delete(seen, -1) // more than eight were given up
+			for i, n := range seen {
+				assert.Equal(t, 1, n, "item %d", i)
+			}
+		})
+	}
+}
+
+func TestStreamWhoseInputWatchesItsContextTellsThatItWasCut(t *testing.T) {
+	testkit.Clean(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	in := func(yield func(int) bool) {
+		for x := 0; x < 2 && yield(x); x++ {
+		}
+		cancel()
+		<-ctx.Done()
+	}
+	var last error
+	for _, err := range Imap(ctx, in, cube, NJobs(2)) {
+		last = err
+	}
+	require.ErrorIs(t, last, context.Canceled)
+}
+
+func TestFailuresThatWaitForARetryAreToldWhenTheStreamIsStopped(t *testing.T) {
+	testkit.Clean(t)
+	for range 500 {
+		ctx, cancel := context.WithCancel(context.Background())
+		var left atomic.Int32
+		left.Store(4)
+		told := 0
+		for _, err := range ImapUnordered(ctx, count(4), func(context.Context, int) (int, error) { return 0, errFlaky }, NJobs(2), PreDispatch(8),
+			RetryIf(func(error, int) (time.Duration, bool) {
+				if left.Add(-1) == 0 {
+					cancel()
+				}
+				return time.Hour, true
+			})) {
+			if errors.Is(err, errFlaky) {
+				told++
+			}
+		}
+		cancel()
+		require.Equal(t, 4, told)
+	}
+}
+
+func TestTimeoutOfTheOuterRunIsNotTheInnerOnes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got []int
+		_, err := Parallel(1, Timeout(50*time.Millisecond))(Delayed(func(ctx context.Context) (err error) {
+			got, err = Map(ctx, ints(1), func(context.Context, int) (int, error) {
+				time.Sleep(80 * time.Millisecond)
+				return 7, nil
+			}, NJobs(1), Timeout(time.Hour))
+			return err
+		}))
+		require.ErrorIs(t, err, ErrTimeout)
+		assert.Equal(t, []int{7}, got)
+	})
+	_, err := Map(context.Background(), ints(3), cube, Timeout(math.MaxInt64))
+	require.NoError(t, err, "the longest there is")
+}
+
+func TestFailuresAreTheRunsOwn(t *testing.T) {
+	inner := func(ctx context.Context) error {
+		_, err := Map(ctx, ints(3), func(context.Context, int) (int, error) { return 0, errFlaky }, KeepGoing())
+		return err
+	}
+	_, err := Parallel(1, KeepGoing())(Delayed(func() {}), Delayed(inner).Named("outer"))
+	failed := Failures(fmt.Errorf("wrapped: %w", err))
+	require.Len(t, failed, 1)
+	assert.Equal(t, 1, failed[0].Index)
+	assert.Len(t, Failures(failed[0].Err), 3, "asked of the inner one's")
+	for _, err := range Stream(1)(seq([]Task{Delayed(inner)})) {
+		assert.Equal(t, "github.com/gojoblib/parallel_test.TestFailuresAreTheRunsOwn.func1", Failures(err)[0].Name)
+	}
+	assert.Len(t, Failures(errors.Join(err, failed[0])), 2)
+	assert.Nil(t, Failures(errFlaky))
+}
+
+func TestMisuseIsTheTasksOwn(t *testing.T) {
+	_, err := Parallel(1)(Delayed(cubeOf, 1).Named("innocent"), Delayed(cubeOf, "x"), Task{}.Named("void"))
+	require.Len(t, Failures(err), 2)
+	assert.Equal(t, "github.com/gojoblib/parallel_test.cubeOf", Failures(err)[0].Name)
+	assert.Equal(t, "void", Failures(err)[1].Name)
+}
+
+// quitter ends the goroutine that encodes or decodes it.
+type quitter struct{ Where string }
+
+func (q quitter) MarshalBinary() ([]byte, error) {
+	if q.Where == "encode" {
+		runtime.Goexit()
+	}
+	return []byte(q.Where), nil
+}
+
+func (q *quitter) UnmarshalBinary(b []byte) error {
+	if q.Where = string(b); q.Where == "decode" {
+		runtime.Goexit()
+	}
+	return nil
+}
+
+func pass(q quitter) quitter        { return q }
+func make1(where string) quitter    { return quitter{where} }
+func length(q quitter) (int, error) { return len(q.Where), nil }
+
+func init() { Register(pass, make1, length, quitter{}) }
+
+func TestGoexitInACodecFailsItsTaskAlone(t *testing.T) {
+	testkit.Clean(t)
+	_, err := Parallel(2, Backend(&testkit.Remote{}), KeepGoing())(
+		Delayed(pass, quitter{"fine"}),
+		Delayed(pass, quitter{"encode"}),
+		Delayed(length, quitter{"decode"}),
+		Delayed(make1, "encode"),
+		Delayed(make1, "decode"),
+		Delayed(cubeOf, 2),
+	)
+	require.Len(t, Failures(err), 4)
+	for i, f := range Failures(err) {
+		assert.Equal(t, i+1, f.Index)
+		assert.ErrorContains(t, f, "runtime.Goexit")
+	}
 }
