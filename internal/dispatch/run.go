@@ -58,30 +58,27 @@ type span struct{ lo, hi, attempt int }
 
 // run is the state of one run, finite or stream.
 type run struct {
+	stopped atomic.Bool // start no further call; read before every call, so what changes often lies at the other end
+	regain  atomic.Bool // calls may come back after they were claimed
+	nested  bool        // its first worker works on the slot of the call that waits for it
+	opened  int         // slots that a run at the top has reserved
+	work    Work
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	stream  *stream     // nil in a finite run
+	unhook  func() bool // parts the run from the caller's context
+	late    error       // what a call fails with that has used up this run's Timeout
 	Spec
-	work   Work
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	stream *stream        // nil in a finite run
-	nested bool           // its first worker works on the slot of the call that waits for it
-	opened int            // slots that a run at the top has reserved
-	unhook func() bool    // parts the run from the caller's context
-	late   error          // what a call fails with that has used up this run's Timeout
-	regain atomic.Bool    // calls may come back after they were claimed
-	done   sync.WaitGroup // until the last worker has left
-	gone   chan struct{}  // closed then, too, where a nested run may grow
 
-	stopped atomic.Bool // start no further call; read before every call
-	_       [64]byte
-	next    atomic.Int64 // calls below it have been claimed
-	_       [56]byte
-	avail   atomic.Int64 // calls below it exist
-	_       [56]byte
-	settled atomic.Int64 // calls that have ended for good
-	workers atomic.Int64 // workers that have not left
-	wants   atomic.Int64 // nested: workers it would like to have besides
-	nback   atomic.Int64 // len(back)
-	nidle   atomic.Int64 // len(idle)
+	next    atomic.Int64   // calls below it have been claimed
+	avail   atomic.Int64   // calls below it exist
+	settled atomic.Int64   // calls that have ended for good
+	workers atomic.Int64   // workers that have not left
+	wants   atomic.Int64   // nested: workers it would like to have besides
+	nback   atomic.Int64   // len(back)
+	nidle   atomic.Int64   // len(idle)
+	done    sync.WaitGroup // until the last worker has left
+	gone    chan struct{}  // closed then, too, where a nested run may grow
 
 	mu        sync.Mutex
 	back      []span // calls that came back, to be claimed again
@@ -90,12 +87,12 @@ type run struct {
 	failed    []*backend.TaskError
 	cause     error // what stopped the run, when it was not a failed task
 	faults    []error
+	carriers  []*carrier
 	cut       int  // calls that the run's stop ended
-	ended     bool // the last worker has left
 	numbered  int  // workers so far
 	abandoned int  // calls given up that still run
-	carriers  []*carrier
-	stillborn int // workers lost in a row that gave no news
+	stillborn int  // workers lost in a row that gave no news
+	ended     bool // the last worker has left
 }
 
 // retry is a call that has failed and is tried again: its last failure, and the timer that brings it back, if it has to wait.

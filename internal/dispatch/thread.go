@@ -3,7 +3,6 @@ package dispatch
 import (
 	"context"
 	"fmt"
-	"math"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -21,24 +20,25 @@ import (
 //
 // Recovery, the clock and the counters are touched once per chunk; per call there is a store, a load and a branch.
 type Thread struct {
-	scope.Scope // of the call that runs; Index is also where a panic is charged
-	run         *run
+	scope.Scope                 // of the call that runs; Index is also where a panic is charged
+	Took        time.Duration   // how long the call that has just ended took, where the Work measures it
 	ctx         context.Context // what calls are given: the Scope, or one of its own where calls can be given up
-	worker      backend.InPlacer
-	id          int
-	pace        plan.Pace
-	clock       time.Time // the end of the last chunk; zero after a sleep
-	seat        seat
-	locals      scope.Locals
-	todo        span          // what is left of the chunk
-	calling     bool          // inside Work.Run
-	Took        time.Duration // how long the call that has just ended took, where the Work measures it
-	counted     int           // calls of the chunk below it have been counted as settled
-	lost        int           // calls since then that will be tried again
+	run         *run
 	watch       *watch
-	flushed     int          // stream: calls of the chunk below it have been handed to the consumer; guarded by run.mu
 	pos         atomic.Int64 // stream: calls of the chunk below it have ended
-	_           [64]byte     // no neighbour's Index on this cache line
+	flushed     int          // stream: calls of the chunk below it have been handed to the consumer; guarded by run.mu
+	todo        span         // what is left of the chunk
+	counted     int          // calls of the chunk below it have been counted as settled
+	lost        int          // calls since then that will be tried again
+	calling     bool         // inside Work.Run
+
+	// What is touched once per chunk comes last, and keeps what is touched per call apart from the neighbour's.
+	pace   plan.Pace
+	clock  time.Time // the end of the last chunk; zero after a sleep
+	worker backend.InPlacer
+	id     int
+	seat   seat
+	locals scope.Locals
 }
 
 func (r *run) newThread(w backend.InPlacer, id int) *Thread {
@@ -60,9 +60,6 @@ func (r *run) newThread(w backend.InPlacer, id int) *Thread {
 	return t
 }
 
-// careful reports whether each call is looked after by itself, because someone watches the clock or listens.
-func (r *run) careful() bool { return r.Timeout > 0 || r.Listen != nil }
-
 func (t *Thread) start() { t.worker.Go(t.loop) }
 
 // Context is what the calls of this Run are given.
@@ -73,21 +70,6 @@ func (t *Thread) Stop() *atomic.Bool { return &t.run.stopped }
 
 // Plain reports whether, during this Run, a call that returns no error needs no Ended.
 func (t *Thread) Plain() bool { return t.watch == nil && t.Attempt == 1 }
-
-// Begun says, while not Plain, that the call Index is next and has its input: from here on it can be given up, and its place in a
-// stream be used for another.
-func (t *Thread) Begun() {
-	w := t.watch
-	if w == nil {
-		return // a further attempt, which nobody watches
-	}
-	w.start = time.Now()
-	w.state.Store(running)
-	if t.run.Timeout > 0 {
-		w.timer = time.AfterFunc(t.run.patience(), w.abandon)
-	}
-	t.run.tell(Event{Kind: Started, Index: t.Index, Attempt: t.Attempt, Worker: t.id, At: w.start})
-}
 
 // Ended says how the call Index ended; true: its value counts.
 func (t *Thread) Ended(err error) bool {
@@ -218,89 +200,6 @@ func (t *Thread) caught() {
 	if t.run.stream != nil {
 		t.Publish()
 	}
-}
-
-// attend runs the one call todo.lo, with a clock for those who listen and a watch over its time.
-func (t *Thread) attend() {
-	r := t.run
-	t.watch = &watch{thread: t, todo: t.todo}
-	if r.Timeout > 0 {
-		ctx, cancel := context.WithTimeoutCause(r.ctx, r.Timeout, r.late)
-		defer cancel()
-		own := t.Scope
-		own.Context, own.Index = ctx, t.todo.lo
-		if r.stream != nil {
-			own.Names = name(r.work.Name(t.todo.lo)) // a call given up may ask when its item is long gone
-		}
-		t.ctx, t.watch.ctx = &own, ctx
-	}
-	t.guarded(t.todo.lo + 1)
-	if t.watch != nil && t.watch.state.Load() == armed {
-		t.watch = nil // the run was stopped before the call
-	}
-}
-
-// name is the name of any call.
-type name string
-
-func (n name) Name(int) string { return string(n) }
-
-// watch is the look-out over one attempt of one call. Whoever moves it on from running decides how the attempt ended:
-// its return or its Timeout.
-type watch struct {
-	state  atomic.Int32
-	timer  *time.Timer
-	start  time.Time
-	ctx    context.Context // the attempt's; nil without a Timeout
-	thread *Thread
-	todo   span // the attempt's call, and what follows it in the chunk
-}
-
-const (
-	armed = iota // the call has not begun
-	running
-	ended
-	abandoned
-)
-
-// gone reports whether the thread's call was given up, and with it the thread.
-func (t *Thread) gone() bool { return t.watch != nil && t.watch.state.Load() == abandoned }
-
-// patience is how long after its start a call is given up.
-func (r *run) patience() time.Duration { return r.Timeout + min(Grace, math.MaxInt64-r.Timeout) }
-
-// abandon gives up an attempt that has not returned although its context ended Grace ago: it has failed, its goroutine
-// is left to itself, and another takes its place.
-func (w *watch) abandon() {
-	if !w.state.CompareAndSwap(running, abandoned) {
-		return
-	}
-	t, r := w.thread, w.thread.run
-	i := w.todo.lo
-	r.mu.Lock()
-	r.abandoned++
-	tooMany := r.abandoned > r.N
-	r.mu.Unlock()
-	// It is not retried: the first attempt still runs.
-	r.fail(i, w.todo.attempt, t.id, time.Since(w.start), r.late, false)
-	if tooMany {
-		r.stop(fmt.Errorf("%d calls at once ran on after their Timeout of %v, more than there are workers: they must watch their context, or run where they can be killed", r.N+1, r.Timeout))
-	}
-	next := r.newThread(t.worker, t.id)
-	next.todo = span{i + 1, w.todo.hi, w.todo.attempt}
-	next.counted, next.Attempt = i+1, w.todo.attempt
-	if r.stream != nil {
-		r.stream.replace(t, next, i)
-	}
-	r.settle(1)
-	next.start()
-}
-
-// returned counts a given-up call that has returned after all.
-func (r *run) returned() {
-	r.mu.Lock()
-	r.abandoned--
-	r.mu.Unlock()
 }
 
 // closeLast closes the last that PerWorker opened on this worker; false when there is none left.
