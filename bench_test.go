@@ -24,7 +24,8 @@ func ints(n int) []int {
 	return xs
 }
 
-// chunked is the loop that a careful engineer writes by hand: a chunk for each worker, the error checked, the result made.
+// chunked is the loop that a careful engineer writes by hand: a chunk for each worker, the error checked, the result
+// made.
 func chunked[A, R any](ctx context.Context, workers int, in []A, fn func(context.Context, A) (R, error)) ([]R, error) {
 	out := make([]R, len(in))
 	errs := make([]error, workers)
@@ -146,7 +147,8 @@ var perMicro = sync.OnceValue(func() int {
 	return int(units * time.Microsecond / best)
 })
 
-// BenchmarkBodies prints which share of the ideal, half the time of one plain loop, two workers reach: alternating with that loop, the best of each.
+// BenchmarkBodies prints which share of the ideal, half the time of one plain loop, two workers reach: alternating
+// with that loop, the best of each.
 func BenchmarkBodies(b *testing.B) {
 	us := perMicro()
 	flat := func(n, units int) []int {

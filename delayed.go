@@ -18,18 +18,23 @@ import (
 // word, so that a million of them are cheap, and may be run any number of times.
 type Task struct{ call call }
 
-// call makes the call when d is nil, and otherwise describes it in d. (One function for both keeps a Task at one word; a struct
-// of what it needs costs three times as much to build and to collect.)
+// call makes the call when d is nil, and otherwise describes it in d. (One function for both keeps a Task at one
+// word; a struct of what it needs costs three times as much to build and to collect.)
 type call func(ctx context.Context, d *declared) (any, error)
 
 // declared is what a Task knows about itself.
 type declared struct {
-	full bool // fn and args are wanted, not just a fault
 	fn   any
 	args []any
 	name string // given by Named
 	site string // file:line of a misuse
 	err  error  // the misuse
+}
+
+// describe notes a call that can be made.
+func (d *declared) describe(fn any, args ...any) (any, error) {
+	d.fn, d.args = fn, args
+	return nil, nil
 }
 
 // Delayed declares the call fn(args...), which Parallel or Stream will make: joblib's delayed(fn)(args...).
@@ -56,8 +61,7 @@ func Delayed(fn any, args ...any) Task {
 	copy(in, args)
 	return Task{func(ctx context.Context, d *declared) (any, error) {
 		if d != nil {
-			d.fn, d.args = fn, in
-			return nil, nil
+			return d.describe(fn, in...)
 		}
 		return f.call(ctx, reflect.ValueOf(fn), in)
 	}}
@@ -79,8 +83,7 @@ func Each[A any](fn any, in []A) []Task {
 		}
 		tasks[i] = Task{func(ctx context.Context, d *declared) (any, error) {
 			if d != nil {
-				d.fn, d.args = fn, []any{a}
-				return nil, nil
+				return d.describe(fn, a)
 			}
 			return f.call(ctx, reflect.ValueOf(fn), []any{a})
 		}}
@@ -103,7 +106,7 @@ func (t Task) Named(name string) Task {
 	}}
 }
 
-// fault says why the task cannot run; nil when it can. It describes the task in d, in full if d asks for it.
+// fault says why the task cannot run; nil when it can. It describes the task in d.
 func (t Task) fault(d *declared) error {
 	if t.call == nil {
 		d.err = errNoTask
@@ -124,7 +127,7 @@ func (t Task) run(ctx context.Context) (any, error) {
 }
 
 func (t Task) declare() declared {
-	d := declared{full: true}
+	var d declared
 	_ = t.fault(&d) // it is in d
 	return d
 }

@@ -108,8 +108,7 @@ func direct1[A any](fn any, a A) (Task, bool) {
 func of0(fn any, run func(context.Context) (any, error), ok bool) (Task, bool) {
 	return Task{func(ctx context.Context, d *declared) (any, error) {
 		if d != nil {
-			d.fn = fn
-			return nil, nil
+			return d.describe(fn)
 		}
 		return run(ctx)
 	}}, ok
@@ -118,11 +117,7 @@ func of0(fn any, run func(context.Context) (any, error), ok bool) (Task, bool) {
 func of1[A, R any](f func(A) R, a A) Task {
 	return Task{func(ctx context.Context, d *declared) (any, error) {
 		if d != nil {
-			d.fn = f
-			if d.full {
-				d.args = []any{a}
-			}
-			return nil, nil
+			return d.describe(f, a)
 		}
 		return f(a), nil
 	}}
@@ -131,11 +126,7 @@ func of1[A, R any](f func(A) R, a A) Task {
 func of1e[A, R any](f func(A) (R, error), a A) Task {
 	return Task{func(ctx context.Context, d *declared) (any, error) {
 		if d != nil {
-			d.fn = f
-			if d.full {
-				d.args = []any{a}
-			}
-			return nil, nil
+			return d.describe(f, a)
 		}
 		return f(a)
 	}}
@@ -144,11 +135,7 @@ func of1e[A, R any](f func(A) (R, error), a A) Task {
 func of1x[A any](f func(A) error, a A) Task {
 	return Task{func(ctx context.Context, d *declared) (any, error) {
 		if d != nil {
-			d.fn = f
-			if d.full {
-				d.args = []any{a}
-			}
-			return nil, nil
+			return d.describe(f, a)
 		}
 		return nil, f(a)
 	}}
@@ -157,11 +144,7 @@ func of1x[A any](f func(A) error, a A) Task {
 func of1n[A any](f func(A), a A) Task {
 	return Task{func(ctx context.Context, d *declared) (any, error) {
 		if d != nil {
-			d.fn = f
-			if d.full {
-				d.args = []any{a}
-			}
-			return nil, nil
+			return d.describe(f, a)
 		}
 		f(a)
 		return nil, nil
@@ -171,11 +154,7 @@ func of1n[A any](f func(A), a A) Task {
 func of1c[A, R any](f func(context.Context, A) (R, error), a A) Task {
 	return Task{func(ctx context.Context, d *declared) (any, error) {
 		if d != nil {
-			d.fn = f
-			if d.full {
-				d.args = []any{a}
-			}
-			return nil, nil
+			return d.describe(f, a)
 		}
 		return f(ctx, a)
 	}}
@@ -184,11 +163,7 @@ func of1c[A, R any](f func(context.Context, A) (R, error), a A) Task {
 func of1cx[A any](f func(context.Context, A) error, a A) Task {
 	return Task{func(ctx context.Context, d *declared) (any, error) {
 		if d != nil {
-			d.fn = f
-			if d.full {
-				d.args = []any{a}
-			}
-			return nil, nil
+			return d.describe(f, a)
 		}
 		return nil, f(ctx, a)
 	}}
@@ -199,11 +174,7 @@ func of2[A, B, R any](f func(A, B) R, args []any) (Task, bool) {
 	b, okB := args[1].(B)
 	return Task{func(_ context.Context, d *declared) (any, error) {
 		if d != nil {
-			d.fn = f
-			if d.full {
-				d.args = []any{a, b}
-			}
-			return nil, nil
+			return d.describe(f, a, b)
 		}
 		return f(a, b), nil
 	}}, f != nil && okA && okB
@@ -214,11 +185,7 @@ func of2e[A, B, R any](f func(A, B) (R, error), args []any) (Task, bool) {
 	b, okB := args[1].(B)
 	return Task{func(_ context.Context, d *declared) (any, error) {
 		if d != nil {
-			d.fn = f
-			if d.full {
-				d.args = []any{a, b}
-			}
-			return nil, nil
+			return d.describe(f, a, b)
 		}
 		return f(a, b)
 	}}, f != nil && okA && okB
@@ -229,11 +196,7 @@ func of2x[A, B any](f func(A, B) error, args []any) (Task, bool) {
 	b, okB := args[1].(B)
 	return Task{func(_ context.Context, d *declared) (any, error) {
 		if d != nil {
-			d.fn = f
-			if d.full {
-				d.args = []any{a, b}
-			}
-			return nil, nil
+			return d.describe(f, a, b)
 		}
 		return nil, f(a, b)
 	}}, f != nil && okA && okB

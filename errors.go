@@ -2,8 +2,8 @@ package parallel
 
 import "github.com/gojoblib/parallel/backend"
 
-// The errors of a run. They are defined in package backend, which all layers share: see there for their fields and methods, as in
-// go doc github.com/gojoblib/parallel/backend.RunError.
+// The errors of a run. They are defined in package backend, which all layers share: see there for their fields and
+// methods, as in go doc github.com/gojoblib/parallel/backend.RunError.
 type (
 	RunError   = backend.RunError   // what a run that did not go well returns
 	TaskError  = backend.TaskError  // the failure of one task

@@ -15,11 +15,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// arrows is who may import whom: each package of the module with the ones of ours, and of others', that it may use. Tests are free.
+// arrows is who may import whom: each package of the module with the ones of ours, and of others', that it may use.
+// Tests are free.
 var arrows = map[string]string{
 	".":                   "backend backend/threads internal/dispatch internal/plan internal/registry internal/scope internal/wire internal/worker github.com/samber/lo",
 	"backend":             "",
-	"backend/backendtest": "backend internal/dispatch internal/plan internal/registry internal/scope internal/wire github.com/stretchr/testify/assert github.com/stretchr/testify/require",
+	"backend/backendtest": "backend internal/dispatch internal/registry internal/wire",
 	"backend/threads":     "backend",
 	"internal/dispatch":   "backend internal/plan internal/scope internal/wire github.com/samber/lo",
 	"internal/plan":       "",

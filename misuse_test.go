@@ -212,3 +212,22 @@ func TestDefaultsGiveWayToOptionsAndToWhatDoesNotApply(t *testing.T) {
 		require.NoError(t, err, "KeepGoing and Unordered are ignored")
 	}
 }
+
+type pipe struct{ Done chan int }
+
+func TestRegistrationFaultsPanicWithAHint(t *testing.T) {
+	for want, v := range map[string]any{
+		"is a closure, which has no name that another process could find it by": func() {},
+		"is a method value":                             time.Second.String,
+		"is a generic function":                         generic[int],
+		"pipe.Done: chan int cannot be sent to another": pipe{},
+	} {
+		func() {
+			defer func() { assert.Contains(t, fmt.Sprint(recover()), want) }()
+			Register(v)
+		}()
+	}
+	assert.NotPanics(t, func() { Main(); Register(errFlaky, struct{}{}, cubeOf, cubeOf) })
+}
+
+func generic[T any](x T) T { return x }

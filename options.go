@@ -206,8 +206,8 @@ func (c *config) spec() (dispatch.Spec, error) {
 var errNoProcesses = errors.New("Prefer(Processes): this version has no worker processes yet; use Prefer(Threads), or Backend with one of your own")
 
 // NJobs is a number of workers: 4 is four, -1 all CPUs, -2 all but one, and so on, but never below 1; 0 is an error
-// of the run. More than there are CPUs is allowed, which is what tasks that wait want. It is also an Option where the number
-// of workers is not the first argument (Map, Imap, Starmap); the default is -1.
+// of the run. More than there are CPUs is allowed, which is what tasks that wait want. It is also an Option where the
+// number of workers is not the first argument (Map, Imap, Starmap); the default is -1.
 //
 // CPUs are what the Go scheduler gives this process (GOMAXPROCS, which heeds CPU affinity and cgroup quotas), capped by
 // the environment variable PARALLEL_MAX_JOBS.
@@ -275,17 +275,17 @@ type contextOption struct {
 	ctx context.Context
 }
 
-// Context gives a Parallel or Stream its context: when it ends, no task is started any more, the contexts of those running end,
-// and the run returns its cause. Inside a task it should come from the task's own context, which lets the inner run share
-// the outer one's workers. The default is context.Background().
+// Context gives a Parallel or Stream its context: when it ends, no task is started any more, the contexts of those
+// running end, and the run returns its cause. Inside a task it should come from the task's own context, which lets
+// the inner run share the outer one's workers. The default is context.Background().
 func Context(ctx context.Context) Option {
 	return contextOption{option{optContext, func(*config) {}}, ctx}
 }
 
 // Timeout bounds each attempt of a task, from its start. At the deadline the task's context ends, and it fails with
 // ErrTimeout whatever it returns after that; only that task fails. A goroutine cannot be killed: one that has not
-// returned 100 ms after its deadline is abandoned, which means that it may run on beyond the run and beyond n, that its late
-// result is dropped, and that it is not retried. More than n abandoned ones end the run.
+// returned 100 ms after its deadline is abandoned, which means that it may run on beyond the run and beyond n, that
+// its late result is dropped, and that it is not retried. More than n abandoned ones end the run.
 //
 // It costs about 1 µs per task and makes chunks of one, unless BatchSize says otherwise.
 func Timeout(d time.Duration) Option {
@@ -313,8 +313,9 @@ func Retry(n int) Option {
 	}}
 }
 
-// RetryIf lets f decide after each failed attempt, counted from 1, whether the task gets another and how long it waits for
-// that; waiting holds no worker. f may be called by several goroutines at once. What Retry never repeats is not asked.
+// RetryIf lets f decide after each failed attempt, counted from 1, whether the task gets another and how long it
+// waits for that; waiting holds no worker. f may be called by several goroutines at once. What Retry never repeats is
+// not asked.
 func RetryIf(f func(err error, attempt int) (wait time.Duration, again bool)) Option {
 	return option{optRetry, func(c *config) {
 		if f == nil {

@@ -22,9 +22,9 @@ type Runner func(tasks ...Task) ([]any, error)
 //
 //	cubes, err := Parallel(4)(Each(cube, xs)...)
 //
-// Without KeepGoing the first failure stops it: no further task is started, the contexts of those running end, and what
-// has been computed is returned beside the error. Faults of the options and of the tasks (a Delayed with the wrong number of arguments)
-// are all reported together, before anything has run.
+// Without KeepGoing the first failure stops it: no further task is started, the contexts of those running end, and
+// what has been computed is returned beside the error. Faults of the options and of the tasks (a Delayed with the
+// wrong number of arguments) are all reported together, before anything has run.
 func Parallel[N int | NJobs](n N, opts ...Option) Runner {
 	c := &config{caller: "Parallel", accepts: optEverywhere | optContext | optKeepGoing, ctx: context.Background(), n: NJobs(n)}
 	configure(c, opts)

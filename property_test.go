@@ -93,8 +93,9 @@ func (c terms) options() []Option {
 	return opts
 }
 
-// drawDeeds draws what up to most calls do. Those that wait for their context are drawn only where there is a Timeout to end it, and
-// deaf ones only as many as the run puts up with, and where they cannot be retried: on goroutines they would not be.
+// drawDeeds draws what up to most calls do. Those that wait for their context are drawn only where there is a Timeout
+// to end it, and deaf ones only as many as the run puts up with, and where they cannot be retried: on goroutines they
+// would not be.
 func (c *terms) drawDeeds(rt *rapid.T, l *ledger, most int) []deed {
 	fates := []fate{errs, panics, exits}
 	if rapid.IntRange(0, 3).Draw(rt, "timeout") == 0 {
@@ -133,8 +134,8 @@ func (c *terms) drawDeeds(rt *rapid.T, l *ledger, most int) []deed {
 	return deeds
 }
 
-// bubble runs f with time of its own: nothing in it takes longer for being scheduled late, waiting costs nothing, and a wait
-// that nobody ends is found at once. It returns when the last goroutine has ended, abandoned calls included.
+// bubble runs f with time of its own: nothing in it takes longer for being scheduled late, waiting costs nothing, and
+// a wait that nobody ends is found at once. It returns when the last goroutine has ended, abandoned calls included.
 func bubble(t *testing.T, l *ledger, f func() error) (err error) {
 	synctest.Test(t, func(*testing.T) {
 		l.closed = make(chan struct{})
@@ -145,7 +146,8 @@ func bubble(t *testing.T, l *ledger, f func() error) (err error) {
 	return err
 }
 
-// within draws the time that a run takes place in: a bubble's or, where nothing depends on it and little is waited for, the clock's.
+// within draws the time that a run takes place in: a bubble's or, where nothing depends on it and little is waited
+// for, the clock's.
 func (c *terms) within(rt *rapid.T) func(*testing.T, *ledger, func() error) error {
 	r := c.place.remote
 	if c.timeout > 0 || r != nil && (!c.keepGoing || r.Delay > 0) || rapid.Bool().Draw(rt, "bubble") {

@@ -2,9 +2,12 @@ package parallel
 
 import (
 	"context"
+	"errors"
+	"reflect"
 
 	"github.com/gojoblib/parallel/backend"
 	"github.com/gojoblib/parallel/internal/registry"
+	"github.com/gojoblib/parallel/internal/wire"
 	"github.com/gojoblib/parallel/internal/worker"
 )
 
@@ -15,19 +18,27 @@ import (
 // It panics, at start-up and with a hint, for what cannot be registered: a closure, a method value, a generic function.
 func Main(fns ...any) { Register(fns...) }
 
-// Register makes values known by name to the other processes of this program: functions that tasks call, error values,
-// so that errors.Is finds them after a crossing, and, by any other value, its type, for what travels inside an interface. It is for
-// libraries, to be called from init; a program gives its own to Main. It may be called at any time and by several
-// goroutines, but what a run uses must be registered in every process before the run.
+// Register makes values known by name to the other processes of this program: functions that tasks call, error
+// values, so that errors.Is finds them after a crossing, and, by any other value, its type, for what travels inside
+// an interface. It is for libraries, to be called from init; a program gives its own to Main. It may be called at any
+// time and by several goroutines, but what a run uses must be registered in every process before the run.
 //
-// It panics for what cannot be registered.
+// It panics for what cannot be registered or, of a type, never be sent.
 func Register(vs ...any) {
-	if err := registry.Register(vs...); err != nil {
+	err := registry.Register(vs...)
+	for _, v := range vs {
+		if _, isError := v.(error); isError || v == nil || reflect.TypeOf(v).Kind() == reflect.Func {
+			continue // an error that cannot be sent crosses as its text; a function need not cross at all
+		}
+		err = errors.Join(err, wire.Check(reflect.TypeOf(v)))
+	}
+	if err != nil {
 		panic("parallel: " + err.Error())
 	}
 }
 
 // Serve runs the calls that come over link, one at a time, until link.Next says io.EOF: the far end of a backend of
 // one's own, whose near end is a backend.Carrier. Functions are found by their names, as given to Main or Register.
-// It returns nil after io.EOF and otherwise the error of link.Next; calls that still run then have their contexts ended and are waited for.
+// It returns nil after io.EOF and otherwise the error of link.Next; calls that still run then have their contexts
+// ended and are waited for.
 func Serve(ctx context.Context, link backend.Link) error { return worker.Serve(ctx, link) }

@@ -26,11 +26,11 @@ type Result struct {
 //
 //	for r, err := range Stream(4)(tasks) {
 //
-// Both ends are lazy: nothing is drawn before the loop begins, and then no more than PreDispatch allows beyond what the
-// loop has taken, so that endless inputs work and memory is bounded. Every result carries its own error, a *TaskError;
-// a failure stops nothing, leaving the loop does. When the loop statement ends, by whatever way, all tasks
-// and the input have ended, too: a task should watch its context, and an input that can block for ever a context of its own. A cancelled context
-// or a faulty option comes as the last item, a *RunError with Index -1.
+// Both ends are lazy: nothing is drawn before the loop begins, and then no more than PreDispatch allows beyond what
+// the loop has taken, so that endless inputs work and memory is bounded. Every result carries its own error, a
+// *TaskError; a failure stops nothing, leaving the loop does. When the loop statement ends, by whatever way, all
+// tasks and the input have ended, too: a task should watch its context, and an input that can block for ever a
+// context of its own. A cancelled context or a faulty option comes as the last item, a *RunError with Index -1.
 //
 // tasks is drawn on one goroutine of its own. If it panics, the loop panics with the same value after the earlier
 // results; if it calls runtime.Goexit, the last item is an error. With n = 1 each task is drawn after the

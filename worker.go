@@ -42,8 +42,9 @@ type Worker[T any] struct {
 //
 // The runs that a task starts have workers of their own in this respect: get the T before, and pass it in.
 //
-// open is called on a worker at its first Get, close (which may be nil) when the worker ends: at the end of the run, on goroutines. An
-// error or panic of open is the task's, and the next Get tries again; one of close is the run's, beside all results.
+// open is called on a worker at its first Get, close (which may be nil) when the worker ends: at the end of the run,
+// on goroutines. An error or panic of open is the task's, and the next Get tries again; one of close is the run's,
+// beside all results.
 func PerWorker[T any](open func() (T, error), close func(T) error) *Worker[T] {
 	return &Worker[T]{open, close}
 }

@@ -63,8 +63,8 @@ type InPlacer interface {
 // goroutine and receives on another; all methods may overlap one another.
 type Carrier interface {
 	Worker
-	// Send hands a batch over. It may wait for room on the link, never for a call to end, and may keep Body. An error means
-	// that the batch was not handed over and that the worker is lost; Recv then says so too.
+	// Send hands a batch over. It may wait for room on the link, never for a call to end, and may keep Body. An error
+	// means that the batch was not handed over and that the worker is lost; Recv then says so too.
 	Send(Batch) error
 	// Recv returns the next news, waiting for it. io.EOF: the worker was closed. *Lost: it is gone.
 	Recv() (Report, error)

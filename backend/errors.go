@@ -204,8 +204,8 @@ func (e *CrashError) Format(s fmt.State, verb rune) {
 	format(s, verb, e, func() string { return e.Error() + "\n" + e.Trace })
 }
 
-// Failures returns the failed tasks of the run, or of the runs, whose error err is or wraps, each run's in index order; nil
-// when there is none. It does not look into the tasks: what a task returned may be another run's error.
+// Failures returns the failed tasks of the run, or of the runs, whose error err is or wraps, each run's in index
+// order; nil when there is none. It does not look into the tasks: what a task returned may be another run's error.
 func Failures(err error) []*TaskError {
 	switch e := err.(type) {
 	case *RunError:

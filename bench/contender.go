@@ -130,7 +130,8 @@ var contenders = []contender{
 		wg.Wait()
 		return out, context.Cause(ctx)
 	}},
-	// lo knows no errors and no limit: it starts a goroutine for every element at once, however many workers are asked for.
+	// lo knows no errors and no limit: it starts a goroutine for every element at once, however many workers are
+	// asked for.
 	{name: "lo/parallel", unlimited: true, run: func(ctx context.Context, _ int, in []int, fn task) ([]int, error) {
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)

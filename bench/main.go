@@ -126,8 +126,8 @@ func measure(chosen []contender, bodies []body, rounds int) ([][]sample, error) 
 	return best, nil
 }
 
-// once measures one run on a heap that has just been collected. A run before it, not counted, brings back what cooled down
-// while others had their turns: caches, and memory returned to the system.
+// once measures one run on a heap that has just been collected. A run before it, not counted, brings back what cooled
+// down while others had their turns: caches, and memory returned to the system.
 func once(c contender, b body) (sample, error) {
 	if _, err := c.run(context.Background(), b.workers, b.in, b.fn); err != nil {
 		return sample{}, err

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/tools/go/ast/inspector"
 )
 
-// Analyzer reports calls that a run of package parallel would refuse, and errors and tasks that are thrown away. It offers
-// a fix only for an untyped constant that the parameter's type can hold.
+// Analyzer reports calls that a run of package parallel would refuse, and errors and tasks that are thrown away. It
+// offers a fix only for an untyped constant that the parameter's type can hold.
 var Analyzer = &analysis.Analyzer{
 	Name: "parallelvet",
 	Doc: `check the use of package github.com/gojoblib/parallel

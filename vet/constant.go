@@ -10,8 +10,8 @@ import (
 	"golang.org/x/tools/go/analysis"
 )
 
-// untyped reports whether e is a constant whose type was chosen only because it is passed as any. It is false for calls of
-// built-in functions, some of which are.
+// untyped reports whether e is a constant whose type was chosen only because it is passed as any. It is false for
+// calls of built-in functions, some of which are.
 func (c checker) untyped(e ast.Expr) bool {
 	if c.TypesInfo.Types[e].Value == nil {
 		return false // 1 << n is no constant
@@ -33,8 +33,8 @@ func (c checker) untyped(e ast.Expr) bool {
 	return false
 }
 
-// constant says how to write the untyped constant e as a want, with a fix where want is numeric, can hold the value and has
-// a name where e stands.
+// constant says how to write the untyped constant e as a want, with a fix where want is numeric, can hold the value
+// and has a name where e stands.
 func (c checker) constant(e ast.Expr, want, got types.Type) (cure string, fixes []analysis.SuggestedFix) {
 	const why = "a constant passed as any has its default type; "
 	if !isBasic(want, types.IsNumeric) || !isBasic(got, types.IsNumeric) {
@@ -56,7 +56,8 @@ func (c checker) constant(e ast.Expr, want, got types.Type) (cure string, fixes 
 	}}
 }
 
-// holds reports whether the compiler converts the numeric constant v to the numeric type t: integers exactly, floats rounded.
+// holds reports whether the compiler converts the numeric constant v to the numeric type t: integers exactly, floats
+// rounded.
 func (c checker) holds(t *types.Basic, v constant.Value) bool {
 	bits := int(8 * c.TypesSizes.Sizeof(t))
 	switch info := t.Info(); {

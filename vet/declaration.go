@@ -40,8 +40,8 @@ type function struct {
 	results *types.Tuple
 }
 
-// function returns the function that e evaluates to. It is false for what only the run can know, and for what is certainly
-// no function, which it reports.
+// function returns the function that e evaluates to. It is false for what only the run can know, and for what is
+// certainly no function, which it reports.
 func (c checker) function(e ast.Expr) (function, bool) {
 	e = c.boxed(e)
 	operand, _, converted := c.conversion(e)
@@ -180,8 +180,8 @@ func (c checker) elements(fn function, in ast.Expr, got types.Type) {
 	}
 }
 
-// refuses reports whether no value of static type got can be passed as a want. A value in an interface is refused only by a
-// parameter of a basic type, which one type alone can satisfy, and which the interface excludes.
+// refuses reports whether no value of static type got can be passed as a want. A value in an interface is refused
+// only by a parameter of a basic type, which one type alone can satisfy, and which the interface excludes.
 func refuses(want, got types.Type) bool {
 	if varies(want) || varies(got) {
 		return false

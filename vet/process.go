@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// processes reports functions without a name of their own that call itself sends to worker processes, which find functions
-// by name. Tasks and options that come from variables are the run's to check.
+// processes reports functions without a name of their own that call itself sends to worker processes, which find
+// functions by name. Tasks and options that come from variables are the run's to check.
 func (c checker) processes(call *ast.CallExpr) {
 	switch c.callee(call) {
 	case "Map", "Imap", "ImapUnordered", "Starmap":

@@ -21,11 +21,11 @@ type testCase struct {
 	check func(t *testing.T, b backend.Backend)
 }
 
-// Exercise runs the suite over b, each case as a subtest that prints the sentence it found broken. First come the cases of
-// whole runs; for a backend of Carriers those follow in which the suite drives a worker by hand.
+// Exercise runs the suite over b, each case as a subtest that prints the sentence it found broken. First come the
+// cases of whole runs; for a backend of Carriers those follow in which the suite drives a worker by hand.
 //
-// b is used by several runs at once. It should be given no other work meanwhile: one case counts goroutines. Within a few seconds
-// the suite has ended; its time limits are for workers that hang.
+// b is used by several runs at once. It should be given no other work meanwhile: one case counts goroutines. Within a
+// few seconds the suite has ended; its time limits are for workers that hang.
 func Exercise(t *testing.T, b backend.Backend) {
 	t.Helper()
 	cases := runCases

@@ -72,7 +72,8 @@ var runCases = []testCase{
 			if len(err.Failed) != 1 || err.Failed[0].Index != 0 || !errors.Is(err, errPlanned) {
 				t.Errorf("the error is %v, want the failure of call 0 and no other", err)
 			}
-			// Each of the two workers can have begun one call by the time the failure is known, and one of a batch that was on its way.
+			// Each of the two workers can have begun one call by the time the failure is known, and one of a batch
+			// that was on its way.
 			if err.NotRun < 95 {
 				t.Errorf("%d calls were not run, want 95 at least", err.NotRun)
 			}

@@ -10,10 +10,10 @@ import (
 // slots is the program's one budget of workers.
 //
 // A run that no call started gets as many workers as it asks for, and the budget grows by them. A run inside a call
-// works on the slot of the call that waits for it; the workers it wants beside that one it takes where slots are free, at its
-// start and again while it goes on (see run.grow). So runs nested to any depth never hold more slots than the widest of
-// them (or the machine) has, and none waits for another. Runs only take and give back; none is started by another's end, which
-// keeps them apart where they must be (testing/synctest).
+// works on the slot of the call that waits for it; the workers it wants beside that one it takes where slots are
+// free, at its start and again while it goes on (see run.grow). So runs nested to any depth never hold more slots
+// than the widest of them (or the machine) has, and none waits for another. Runs only take and give back; none is
+// started by another's end, which keeps them apart where they must be (testing/synctest).
 var slots budget
 
 type budget struct {
@@ -54,8 +54,8 @@ func (b *budget) within() bool {
 	if b.owned.Load() == 0 {
 		return false
 	}
-	// The goroutine's entry is at the end of its stack, perhaps with a backend's own frames below the loop's. Pages overlap
-	// by what is looked at.
+	// The goroutine's entry is at the end of its stack, perhaps with a backend's own frames below the loop's. Pages
+	// overlap by what is looked at.
 	const tail = 8
 	var pcs [64]uintptr
 	for skip := 2; ; skip += len(pcs) - tail {

@@ -141,8 +141,8 @@ func (c *carrier) leave() {
 	}
 }
 
-// fill hands a batch over, or waits until it may; false: the worker is gone, or there is nothing left to do. One batch beside the
-// one that runs hides the way there and back; near the end it would only wait behind it.
+// fill hands a batch over, or waits until it may; false: the worker is gone, or there is nothing left to do. One
+// batch beside the one that runs hides the way there and back; near the end it would only wait behind it.
 func (c *carrier) fill() bool {
 	r := c.run
 	flying, gone := c.state()

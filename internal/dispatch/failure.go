@@ -116,8 +116,8 @@ func (r *run) recovered(i, attempt int) {
 	}
 }
 
-// causedBy reports whether err is what ctx's end made of a call, and not a failure of its own. Whatever has ended ctx, at the
-// far end of a link it was cancelled.
+// causedBy reports whether err is what ctx's end made of a call, and not a failure of its own. Whatever has ended
+// ctx, at the far end of a link it was cancelled.
 func causedBy(ctx context.Context, err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))
 }

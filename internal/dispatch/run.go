@@ -32,18 +32,19 @@ type Spec struct {
 	Listen    func(Event) // called by workers, several at once; nil: nobody listens
 }
 
-// Work is the calls of a run, numbered from 0, as whoever declared them keeps them. What a call leaves behind goes where no other call
-// writes, so that workers need no lock.
+// Work is the calls of a run, numbered from 0, as whoever declared them keeps them. What a call leaves behind goes
+// where no other call writes, so that workers need no lock.
 type Work interface {
-	// Run makes the calls [lo,hi) in this process, in order, and returns the number of the first it did not start. Before
-	// each it looks at t.Stop and sets t.Index; after each it asks t.Ended whether the value counts. While t.Plain it may skip
-	// that for a success; else it says t.Begun before each call, too. (They are apart so that a loop can keep them in registers.)
+	// Run makes the calls [lo,hi) in this process, in order, and returns the number of the first it did not start.
+	// Before each it looks at t.Stop and sets t.Index; after each it asks t.Ended whether the value counts. While
+	// t.Plain it may skip that for a success; else it says t.Begun before each call, too. (They are apart so that a
+	// loop can keep them in registers.)
 	Run(t *Thread, lo, hi int) int
 	// Name returns a call's name, Args its arguments in short.
 	Name(i int) string
 	Args(i int) string
-	// Strangers returns the calls whose functions a Carrier's far end could not find. It is asked before anything has run;
-	// a stream, whose calls are not known yet, has none.
+	// Strangers returns the calls whose functions a Carrier's far end could not find. It is asked before anything has
+	// run; a stream, whose calls are not known yet, has none.
 	Strangers() []*backend.TaskError
 	// Append encodes a call for a Carrier; after an error b is as it was.
 	Append(b []byte, i, attempt int, seed uint64) ([]byte, error)
@@ -95,7 +96,8 @@ type run struct {
 	ended     bool // the last worker has left
 }
 
-// retry is a call that has failed and is tried again: its last failure, and the timer that brings it back, if it has to wait.
+// retry is a call that has failed and is tried again: its last failure, and the timer that brings it back, if it has
+// to wait.
 type retry struct {
 	err   *backend.TaskError
 	timer *time.Timer
@@ -463,7 +465,8 @@ func (e *stopError) Error() string        { return "stopped: " + e.first.Error()
 func (e *stopError) Is(target error) bool { return target == context.Canceled }
 func (e *stopError) Unwrap() error        { return e.first }
 
-// keepLast, when the last worker has left, lets the last failure of every call stand that was to be tried again and was not, the run having been stopped.
+// keepLast, when the last worker has left, lets the last failure of every call stand that was to be tried again and
+// was not, the run having been stopped.
 func (r *run) keepLast() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -94,9 +94,9 @@ func (src *Source) room() bool {
 	return !r.stopped.Load()
 }
 
-// Stream runs the calls that feed puts in and hands the number of each that has ended to yield, on this goroutine, until yield
-// returns false. feed runs on a goroutine of its own and is never called again once Put has returned false. When
-// Stream returns, by whatever way, feed and all calls have ended, but for those given up after a Timeout.
+// Stream runs the calls that feed puts in and hands the number of each that has ended to yield, on this goroutine,
+// until yield returns false. feed runs on a goroutine of its own and is never called again once Put has returned
+// false. When Stream returns, by whatever way, feed and all calls have ended, but for those given up after a Timeout.
 //
 // The error is a fault of the run: the failures of calls were given to Work.Fail.
 func Stream(spec StreamSpec, work Work, feed func(*Source), yield func(i int) bool) *backend.RunError {

@@ -13,7 +13,8 @@ import (
 //	armed ── Begun ──> running ── Ended ────> ended        its return decides
 //	                      └────── abandon ──> abandoned    its Timeout does; what it returns is dropped
 //
-// Whoever moves it on from running decides how the attempt ended. What is never begun, the stop having come first, stays armed.
+// Whoever moves it on from running decides how the attempt ended. What is never begun, the stop having come first,
+// stays armed.
 type watch struct {
 	state  atomic.Int32
 	timer  *time.Timer
@@ -56,8 +57,8 @@ func (t *Thread) attend() {
 	}
 }
 
-// Begun says, while not Plain, that the call Index is next and has its input: from here on it can be given up, and its place in a
-// stream be used for another.
+// Begun says, while not Plain, that the call Index is next and has its input: from here on it can be given up, and
+// its place in a stream be used for another.
 func (t *Thread) Begun() {
 	w := t.watch
 	if w == nil {

@@ -34,9 +34,9 @@ type Pace struct {
 	size   int
 }
 
-// Next returns how many of the remaining calls the worker should claim: at least 1 and, but for a Fixed size, at most the
-// share that leaves every one of the workers another chunk as large. Near the end that share is not worth a claim any more;
-// the least is a 64th of the target.
+// Next returns how many of the remaining calls the worker should claim: at least 1 and, but for a Fixed size, at most
+// the share that leaves every one of the workers another chunk as large. Near the end that share is not worth a claim
+// any more; the least is a 64th of the target.
 func (p *Pace) Next(remaining, workers int) int {
 	if p.Fixed > 0 {
 		return min(p.Fixed, remaining)
@@ -70,8 +70,8 @@ const Block = 64
 const (
 	// MaxWindow bounds a stream's automatic window.
 	MaxWindow = 2048
-	// ahead is the work that a stream's window holds for each worker: long enough for the ends of the stream, which share the CPUs with
-	// the workers, to get their turns in time.
+	// ahead is the work that a stream's window holds for each worker: long enough for the ends of the stream, which
+	// share the CPUs with the workers, to get their turns in time.
 	ahead = 2 * time.Millisecond
 )
 

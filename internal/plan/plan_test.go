@@ -30,7 +30,8 @@ func TestChunksGrowToTheTargetAndShrinkAgain(t *testing.T) {
 	assert.Equal(t, 2, p.Next(8, 2), "a share that leaves another chunk for everyone")
 }
 
-// Chunks of a whole run claim every call once, whatever the calls take, and are never so large that the last ones end alone.
+// Chunks of a whole run claim every call once, whatever the calls take, and are never so large that the last ones end
+// alone.
 func TestChunksCoverTheRun(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		n := rapid.IntRange(1, 100_000).Draw(rt, "calls")

@@ -16,7 +16,8 @@ type Call struct {
 	Seed    uint64 // the run's
 }
 
-// AppendFrame appends what write appends, with its length in front: a reader can skip it unread. After an error b is as it was.
+// AppendFrame appends what write appends, with its length in front: a reader can skip it unread. After an error b is
+// as it was.
 func AppendFrame(b []byte, write func([]byte) ([]byte, error)) ([]byte, error) {
 	start := len(b)
 	grown, err := write(append(b, 0, 0, 0, 0))
