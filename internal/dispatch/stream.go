@@ -63,12 +63,13 @@ func (src *Source) Put() bool {
 	r := src.s.run
 	r.avail.Store(int64(src.next))
 	s := src.s
-	if r.nidle.Load() > 0 {
+	switch {
+	case r.nidle.Load() > 0:
 		r.rouse(1)
-	} else if s.reserve > 0 {
+	case s.reserve > 0:
 		s.reserve--
 		r.hire()
-	} else if r.wants.Load() > 0 {
+	case r.wants.Load() > 0:
 		r.grow()
 	}
 	s.told = !src.room()
