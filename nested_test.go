@@ -154,3 +154,23 @@ func TestIndependentRunsGetTheirWorkersEach(t *testing.T) {
 	<-done
 	assert.Equal(t, 32, int(all.peak.Load()), "calls at work at once")
 }
+
+func TestRunInsideAStreamUsesTheWorkersThatTheStreamDoesNotNeed(t *testing.T) {
+	testkit.Clean(t)
+	var inner gauge
+	task := Delayed(func(ctx context.Context) error {
+		_, err := Map(ctx, ints(8), func(context.Context, int) (int, error) {
+			inner.enter()
+			defer inner.leave()
+			for deadline := time.Now().Add(time.Minute); inner.peak.Load() < 4 && time.Now().Before(deadline); {
+				time.Sleep(time.Millisecond)
+			}
+			return 0, nil
+		}, NJobs(4), BatchSize(1))
+		return err
+	})
+	for _, err := range Stream(4)(seq([]Task{task})) {
+		require.NoError(t, err)
+	}
+	assert.Equal(t, 4, int(inner.peak.Load()))
+}

@@ -48,6 +48,9 @@ func (b *budget) take(n, width int) int {
 // release ends a worker's use of a slot.
 func (b *budget) release() { b.used.Add(-1) }
 
+// spare says that n slots of a run at the top are not in use yet, or with a negative n that they are now.
+func (b *budget) spare(n int) { b.used.Add(-int64(n)) }
+
 // within reports whether this goroutine is a worker of some run: a nested run finds out this way when it was not
 // given its call's context. It is asked only while runs are under way.
 func (b *budget) within() bool {

@@ -156,14 +156,15 @@ func (r *run) start(n int) {
 	r.workers.Store(int64(have))
 	if r.stream != nil {
 		r.stream.reserve = have // hired as items come
-	} else {
-		for k := range have {
-			if k > 0 && r.over() {
-				r.left() // the first workers were done before the last was needed
-				continue
-			}
-			r.hire()
+		slots.spare(r.opened)
+		return
+	}
+	for k := range have {
+		if k > 0 && r.over() {
+			r.left() // the first workers were done before the last was needed
+			continue
 		}
+		r.hire()
 	}
 }
 
@@ -296,8 +297,8 @@ func (r *run) finish() {
 // errEnded is the cause of the contexts of a run that has ended as it should.
 var errEnded = fmt.Errorf("the run has ended: %w", context.Canceled)
 
-// claim returns the calls that a worker should run next, waiting for some where wait says so. It returns false when
-// there will be none.
+// claim returns the calls that a worker should run next, waiting for some on its seat, unless that is nil. It returns
+// false when there will be none.
 func (r *run) claim(p *plan.Pace, s *seat) (span, bool) {
 	if r.wants.Load() > 0 {
 		r.grow()

@@ -67,7 +67,7 @@ func (src *Source) Put() bool {
 	case r.nidle.Load() > 0:
 		r.rouse(1)
 	case s.reserve > 0:
-		s.reserve--
+		s.draw()
 		r.hire()
 	case r.wants.Load() > 0:
 		r.grow()
@@ -150,6 +150,14 @@ func (s *stream) spins() int {
 	return 16
 }
 
+// draw takes a worker from the reserve; its slot is in use from here on.
+func (s *stream) draw() {
+	s.reserve--
+	if !s.run.nested {
+		slots.spare(-1)
+	}
+}
+
 // inputError says that the input ended its goroutine instead of returning.
 type inputError struct{}
 
@@ -174,7 +182,8 @@ func (s *stream) feed(feed func(*Source)) {
 		s.closed, s.panicked, s.short = true, v, r.stopped.Load()
 		r.rouseLocked(len(r.idle))
 		r.mu.Unlock()
-		for range s.reserve {
+		for s.reserve > 0 {
+			s.draw()
 			r.left()
 		}
 	}()
