@@ -4,7 +4,7 @@
 // A [Backend] is a recipe for workers. A [Worker] is one of two things: an [InPlacer] lends a thread of execution in
 // this process and its memory; a [Carrier] is the near end of a link to somewhere else, and bytes go over it. The
 // far end of a carrier's link is served by parallel.Serve, so that a backend of one's own moves bytes and knows
-// neither functions nor codecs.
+// neither functions nor codecs: the example of parallel.Serve is a whole one, over a connection.
 //
 // # One batch, pictured
 //
