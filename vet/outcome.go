@@ -14,6 +14,25 @@ func (c checker) statement(e ast.Expr) {
 	if task := c.declared(call); task != nil {
 		c.ReportRangef(call, "%s only declares: no run is given what it returns; pass it on: parallel.Parallel(n)(...)", source(task.Fun))
 	}
+	if cure := c.inert(call); cure != "" {
+		c.ReportRangef(call, "%s runs nothing by itself; %s", source(call.Fun), cure)
+	}
+}
+
+// inert says what is missing for call, which only prepares something, to have an effect; "" when it is no such call.
+func (c checker) inert(call *ast.CallExpr) string {
+	if c.stream(call) != "" {
+		return "range over it: for r, err := range ..."
+	}
+	switch c.callee(call) {
+	case "Parallel":
+		return "give it tasks: parallel.Parallel(n)(tasks...)"
+	case "Stream":
+		return "give it tasks and range over them: for r, err := range parallel.Stream(n)(tasks)"
+	case "With":
+		return "use the context that it returns"
+	}
+	return ""
 }
 
 // assignment reports a run whose error is assigned to the blank identifier.

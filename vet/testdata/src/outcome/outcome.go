@@ -69,3 +69,15 @@ func tasks() {
 	go Delayed(cube, 1)           // want `Delayed only declares`
 	defer Each(cube, []int{1})    // want `Each only declares`
 }
+
+func inert(ctx context.Context, tasks iter.Seq[Task], in iter.Seq[int]) {
+	Parallel(4)                      // want `Parallel runs nothing by itself; give it tasks: parallel.Parallel\(n\)\(tasks...\)`
+	joblib.Stream(4)                 // want `joblib.Stream runs nothing by itself; give it tasks and range over them`
+	Stream(4)(tasks)                 // want `Stream\(4\) runs nothing by itself; range over it: for r, err := range ...`
+	Imap(ctx, in, fetch)             // want `Imap runs nothing by itself; range over it`
+	go ImapUnordered(ctx, in, fetch) // want `ImapUnordered runs nothing by itself; range over it`
+	With(ctx, KeepGoing())           // want `With runs nothing by itself; use the context that it returns`
+	ctx = With(ctx, KeepGoing())
+	runner, stream := Parallel(4), Stream(4)
+	_, _ = runner, stream(tasks)
+}

@@ -75,3 +75,5 @@ func Progress(w io.Writer) Option        { return nil }
 
 func Main(fns ...any)    {}
 func Register(vs ...any) {}
+
+func With(ctx context.Context, opts ...Option) context.Context { return ctx }
