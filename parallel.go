@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/gojoblib/parallel/backend"
 	"github.com/gojoblib/parallel/internal/dispatch"
 )
 
@@ -57,7 +58,7 @@ func misuse(tasks []Task) error {
 	if failed == nil {
 		return nil
 	}
-	return &RunError{Failed: failed, NotRun: len(tasks)}
+	return &RunError{Failed: failed, NotRun: len(tasks), Missing: []backend.Range{{Lo: 0, Hi: len(tasks)}}}
 }
 
 // array is the work of a run over a slice.
@@ -70,7 +71,7 @@ type array[A, R any] struct {
 // do runs it, unless the options were faulty.
 func (w *array[A, R]) do(spec dispatch.Spec, fault error) error {
 	if fault != nil {
-		return &RunError{NotRun: len(w.in), Cause: fault}
+		return &RunError{NotRun: len(w.in), Cause: fault, Missing: []backend.Range{{Lo: 0, Hi: len(w.in)}}}
 	}
 	if err := dispatch.Do(spec, w, len(w.in)); err != nil {
 		return err

@@ -247,6 +247,24 @@ func (c *terms) verify(l *ledger, deeds []deed, got []int, err error) error {
 			return fmt.Errorf("%d workers were not closed", n)
 		}
 	}
+	return missing(got, err)
+}
+
+// missing says in what the ranges of tasks without a result are not those without one; no result is 0.
+func missing(got []int, err error) error {
+	want := map[int]bool{}
+	if run, ok := errors.AsType[*RunError](err); ok {
+		for _, m := range run.Missing {
+			for i := m.Lo; i < m.Hi; i++ {
+				want[i] = true
+			}
+		}
+	}
+	for i, v := range got {
+		if (v == 0) != want[i] {
+			return fmt.Errorf("task %d has the result %d; missing: %t", i, v, want[i])
+		}
+	}
 	return nil
 }
 

@@ -298,3 +298,26 @@ func TestGoexitInACodecFailsItsTaskAlone(t *testing.T) {
 		assert.ErrorContains(t, f, "runtime.Goexit")
 	}
 }
+
+func TestMissingIsWhatToRunAgain(t *testing.T) {
+	testkit.Clean(t)
+	missing := func(err error) []backend.Range {
+		var run *RunError
+		require.ErrorAs(t, err, &run)
+		return run.Missing
+	}
+	zeroFails := func(_ context.Context, x int) (int, error) {
+		if x%10 == 3 {
+			return 0, errFlaky
+		}
+		return 0, nil // as good a result as any
+	}
+	_, err := Map(context.Background(), ints(24), zeroFails, KeepGoing())
+	assert.Equal(t, []backend.Range{{Lo: 3, Hi: 4}, {Lo: 13, Hi: 14}, {Lo: 23, Hi: 24}}, missing(err))
+	_, err = Map(context.Background(), ints(24), zeroFails, NJobs(1))
+	assert.Equal(t, []backend.Range{{Lo: 3, Hi: 24}}, missing(err))
+	_, err = Map(context.Background(), ints(24), zeroFails, Timeout(-1))
+	assert.Equal(t, []backend.Range{{Lo: 0, Hi: 24}}, missing(err))
+	_, err = Parallel(1)(Delayed(cubeOf, 1), Delayed(cubeOf, "x"))
+	assert.Equal(t, []backend.Range{{Lo: 0, Hi: 2}}, missing(err))
+}

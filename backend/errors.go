@@ -36,11 +36,15 @@ const maxPrinted = 25
 // errors.Is and errors.As look into every failed task and into Cause; errors.Is(err, ErrNotRun) tells whether any task
 // was left out.
 type RunError struct {
-	Failed []*TaskError // the tasks that failed, in index order
-	NotRun int          // how many tasks were never started, those that could not be among them; of a stream, of those drawn
-	Cut    int          // how many were started, and ended without a result only because the run was stopped
-	Cause  error        // what ended the run besides its tasks (a cancelled context, a faulty option, a backend that cannot start), or nil
+	Failed  []*TaskError // the tasks that failed, in index order
+	NotRun  int          // how many tasks were never started, those that could not be among them; of a stream, of those drawn
+	Cut     int          // how many were started, and ended without a result only because the run was stopped
+	Cause   error        // what ended the run besides its tasks (a cancelled context, a faulty option, a backend that cannot start), or nil
+	Missing []Range      // the tasks without a result: failed, not run or cut short, in order; not kept for streams
 }
+
+// Range is the tasks from Lo up to, and without, Hi.
+type Range struct{ Lo, Hi int }
 
 // Unwrap returns the failed tasks, each a *TaskError, in index order.
 func (e *RunError) Unwrap() []error {

@@ -48,6 +48,7 @@ func (r *run) fail(i, attempt, worker int, took time.Duration, err error, again 
 			break
 		}
 		r.cut++
+		r.unrun = append(r.unrun, span{lo: i, hi: i + 1})
 		delete(r.waiting, i)
 		r.work.Fail(i, failure, took)
 	case again && !r.stopped.Load():

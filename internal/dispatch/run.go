@@ -89,11 +89,12 @@ type run struct {
 	cause     error // what stopped the run, when it was not a failed task
 	faults    []error
 	carriers  []*carrier
-	cut       int  // calls that the run's stop ended
-	numbered  int  // workers so far
-	abandoned int  // calls given up that still run
-	stillborn int  // workers lost in a row that gave no news
-	ended     bool // the last worker has left
+	unrun     []span // calls that were claimed and that the stop kept from running, or ended
+	cut       int    // calls that the run's stop ended
+	numbered  int    // workers so far
+	abandoned int    // calls given up that still run
+	stillborn int    // workers lost in a row that gave no news
+	ended     bool   // the last worker has left
 }
 
 // retry is a call that has failed and is tried again: its last failure, and the timer that brings it back, if it has
@@ -114,7 +115,7 @@ func Do(spec Spec, work Work, n int) *backend.RunError {
 		return nil
 	}
 	if spec.Context.Err() != nil {
-		return &backend.RunError{NotRun: n, Cause: cause(spec.Context)}
+		return &backend.RunError{NotRun: n, Cause: cause(spec.Context), Missing: []backend.Range{{Lo: 0, Hi: n}}}
 	}
 	r := newRun(spec, work)
 	r.avail.Store(int64(n))
@@ -515,11 +516,35 @@ func (r *run) report(n int) *backend.RunError {
 		return nil // whatever stopped the run came too late
 	}
 	slices.SortFunc(r.failed, func(a, b *backend.TaskError) int { return cmp.Compare(a.Index, b.Index) })
-	e := &backend.RunError{Failed: r.failed, NotRun: notRun, Cut: r.cut, Cause: r.cause}
+	e := &backend.RunError{Failed: r.failed, NotRun: notRun, Cut: r.cut, Cause: r.cause, Missing: r.missing(n)}
 	if len(r.faults) > 0 {
 		e.Cause = errors.Join(append([]error{r.cause}, r.faults...)...)
 	}
 	return e
+}
+
+// missing returns the calls of a finite run that have no result. The caller holds the lock.
+func (r *run) missing(n int) []backend.Range {
+	if r.stream != nil {
+		return nil
+	}
+	spans := append(slices.Concat(r.unrun, r.back), span{lo: int(r.next.Load()), hi: n})
+	for _, f := range r.failed {
+		spans = append(spans, span{lo: f.Index, hi: f.Index + 1})
+	}
+	slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.lo, b.lo) })
+	var all []backend.Range
+	for _, s := range spans {
+		last := len(all) - 1
+		switch {
+		case s.lo >= s.hi:
+		case last >= 0 && s.lo <= all[last].Hi:
+			all[last].Hi = max(all[last].Hi, s.hi)
+		default:
+			all = append(all, backend.Range{Lo: s.lo, Hi: s.hi})
+		}
+	}
+	return all
 }
 
 // cause tells why ctx has ended, so that errors.Is finds both its error and the cause it was given.

@@ -166,7 +166,12 @@ func (t *Thread) chunk() {
 		t.pace.Took(t.todo.lo-from, now.Sub(t.clock))
 		t.clock = now
 	}
-	t.todo.hi = t.todo.lo
+	if t.todo.lo < t.todo.hi { // the stop left them
+		r.mu.Lock()
+		r.unrun = append(r.unrun, t.todo)
+		r.mu.Unlock()
+		t.todo.hi = t.todo.lo
+	}
 }
 
 // account settles the calls made since it was last asked.
