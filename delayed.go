@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/gojoblib/parallel/internal/dispatch"
+	"github.com/gojoblib/parallel/internal/wire"
 )
 
 // Task is a call that has been declared and not made: Delayed makes them, Parallel and Stream run them. It is one
@@ -185,7 +186,7 @@ func funcName(fn any) string {
 // signature is how a function of one type is called by reflection.
 type signature struct {
 	typ      reflect.Type
-	context  int  // 1 when the first parameter is the run's context
+	context  bool // the first parameter is the run's context
 	value    bool // the first result is a value
 	err      bool // the last result is an error
 	variadic bool
@@ -194,19 +195,17 @@ type signature struct {
 }
 
 var (
-	signatures  sync.Map // reflect.Type -> *signature
-	contextType = reflect.TypeFor[context.Context]()
-	errorType   = reflect.TypeFor[error]()
+	signatures sync.Map // reflect.Type -> *signature
+	errorType  = reflect.TypeFor[error]()
 )
 
 func signatureOf(t reflect.Type) *signature {
 	if s, ok := signatures.Load(t); ok {
 		return s.(*signature)
 	}
-	s := &signature{typ: t, variadic: t.IsVariadic()}
+	s := &signature{typ: t, context: wire.TakesContext(t), variadic: t.IsVariadic()}
 	for i := range t.NumIn() {
-		if i == 0 && t.In(0) == contextType {
-			s.context = 1
+		if i == 0 && s.context {
 			continue
 		}
 		s.in = append(s.in, t.In(i))
@@ -262,7 +261,7 @@ func (s *signature) arity(got, want int) error {
 		atLeast = "at least "
 	}
 	hint := ""
-	if s.context == 1 {
+	if s.context {
 		hint = "; the context comes from the run"
 	}
 	return fmt.Errorf("%d arguments given, %v takes %s%d%s", got, s.typ, atLeast, want, hint)
@@ -301,7 +300,7 @@ func assignable(i int, a any, t reflect.Type) error {
 func (s *signature) call(ctx context.Context, fn reflect.Value, args []any) (any, error) {
 	var buf [8]reflect.Value
 	in := buf[:0]
-	if s.context == 1 {
+	if s.context {
 		in = append(in, reflect.ValueOf(&ctx).Elem())
 	}
 	for i, a := range args {

@@ -25,7 +25,7 @@ var arrows = map[string]string{
 	"internal/dispatch":   "backend internal/plan internal/scope internal/wire github.com/samber/lo",
 	"internal/plan":       "",
 	"internal/registry":   "backend",
-	"internal/scope":      "",
+	"internal/scope":      "backend",
 	"internal/testkit":    "backend internal/worker go.uber.org/goleak",
 	"internal/wire":       "backend internal/registry",
 	"internal/worker":     "backend internal/registry internal/scope internal/wire",

@@ -22,8 +22,8 @@ func (d declared) append(b []byte, i, attempt int, seed uint64) ([]byte, error) 
 	if err != nil {
 		return b, err
 	}
-	t := reflect.TypeOf(d.fn)
-	return wire.AppendCall(b, wire.Call{Func: name, Name: d.name, Index: i, Attempt: attempt, Seed: seed}, t, signatureOf(t).context, d.args)
+	c := wire.Call{Func: name, Name: d.name, Index: i, Attempt: attempt, Seed: seed}
+	return wire.AppendCall(b, c, reflect.TypeOf(d.fn), d.args)
 }
 
 // strangers returns the calls whose functions cannot be found by name.
@@ -31,7 +31,10 @@ func strangers[A any](in []A, declare func(A) declared) []*TaskError {
 	return lo.FilterMap(in, func(a A, i int) (*TaskError, bool) {
 		d := declare(a)
 		_, err := registry.FuncName(d.fn)
-		return &TaskError{Index: i, Name: d.label(), Args: shorten(d.args), Err: err}, err != nil
+		if err == nil {
+			return nil, false
+		}
+		return &TaskError{Index: i, Name: d.label(), Args: shorten(d.args), Err: err}, true
 	})
 }
 

@@ -147,8 +147,7 @@ func appendCall(b []byte, a act, i, attempt int, seed uint64) ([]byte, error) {
 	if err != nil {
 		return b, err
 	}
-	const context = 1 // the parameter that is not sent
-	return wire.AppendCall(b, wire.Call{Func: name, Index: i, Attempt: attempt, Seed: seed}, reflect.TypeOf(perform), context, []any{a, attempt})
+	return wire.AppendCall(b, wire.Call{Func: name, Index: i, Attempt: attempt, Seed: seed}, reflect.TypeOf(perform), []any{a, attempt})
 }
 
 func (w *calls) Store(i int, b []byte, _ int, _ time.Duration) error {

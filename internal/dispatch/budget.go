@@ -21,14 +21,12 @@ type budget struct {
 	owned atomic.Int64 // slots of the runs at the top
 }
 
-// open reserves the slots of a run at the top.
-func (b *budget) open(n int) {
-	b.owned.Add(int64(n))
-	b.used.Add(int64(n))
-}
-
-// shut gives up what open reserved, all its workers having been released.
+// open reserves the slots of a run at the top, shut gives them up.
+func (b *budget) open(n int) { b.owned.Add(int64(n)) }
 func (b *budget) shut(n int) { b.owned.Add(-int64(n)) }
+
+// use puts a worker into each of n slots that its run owns.
+func (b *budget) use(n int) { b.used.Add(int64(n)) }
 
 // take returns how many of n more workers a nested run of that width may have now.
 func (b *budget) take(n, width int) int {
@@ -47,9 +45,6 @@ func (b *budget) take(n, width int) int {
 
 // release ends a worker's use of a slot.
 func (b *budget) release() { b.used.Add(-1) }
-
-// spare says that n slots of a run at the top are not in use yet, or with a negative n that they are now.
-func (b *budget) spare(n int) { b.used.Add(-int64(n)) }
 
 // within reports whether this goroutine is a worker of some run: a nested run finds out this way when it was not
 // given its call's context. It is asked only while runs are under way.

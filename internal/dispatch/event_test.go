@@ -58,7 +58,7 @@ func (w work) Append(b []byte, i, attempt int, seed uint64) ([]byte, error) {
 	if err != nil {
 		return b, err
 	}
-	return wire.AppendCall(b, wire.Call{Func: name, Index: i, Attempt: attempt, Seed: seed}, reflect.TypeOf(every3rdFailsTwice), 0, []any{i, attempt})
+	return wire.AppendCall(b, wire.Call{Func: name, Index: i, Attempt: attempt, Seed: seed}, reflect.TypeOf(every3rdFailsTwice), []any{i, attempt})
 }
 func (w work) Store(i int, b []byte, _ int, _ time.Duration) error {
 	_, err := wire.Read(b, &w[i])

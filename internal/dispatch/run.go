@@ -157,9 +157,9 @@ func (r *run) start(n int) {
 	r.workers.Store(int64(have))
 	if r.stream != nil {
 		r.stream.reserve = have // hired as items come
-		slots.spare(r.opened)
 		return
 	}
+	slots.use(r.opened)
 	for k := range have {
 		if k > 0 && r.over() {
 			r.left() // the first workers were done before the last was needed

@@ -59,10 +59,9 @@ func (src *Source) Next() int { return src.next }
 
 // Put makes the item Next known and waits for room for another; false: there will be no more.
 func (src *Source) Put() bool {
+	s, r := src.s, src.s.run
 	src.next++
-	r := src.s.run
 	r.avail.Store(int64(src.next))
-	s := src.s
 	switch {
 	case r.nidle.Load() > 0:
 		r.rouse(1)
@@ -154,7 +153,7 @@ func (s *stream) spins() int {
 func (s *stream) draw() {
 	s.reserve--
 	if !s.run.nested {
-		slots.spare(-1)
+		slots.use(1)
 	}
 }
 
@@ -261,12 +260,7 @@ func (s *stream) replace(t, next *Thread, i int) {
 	s.run.mu.Lock()
 	defer s.run.mu.Unlock()
 	s.flushLocked(t)
-	for k, other := range s.threads {
-		if other == t {
-			s.threads = append(s.threads[:k], s.threads[k+1:]...)
-			break
-		}
-	}
+	s.threads = slices.DeleteFunc(s.threads, func(other *Thread) bool { return other == t })
 	next.flushed = i + 1
 	next.pos.Store(int64(i + 1))
 	s.ready(i, i+1)

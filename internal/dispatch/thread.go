@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"fmt"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -118,7 +117,7 @@ func (t *Thread) loop() {
 	for !t.gone() && (t.todo.lo < t.todo.hi || t.claim()) {
 		t.chunk()
 	}
-	for t.closeLast() {
+	for t.Locals.CloseLast(t.run.fault) {
 	}
 	returned = true
 	if t.gone() {
@@ -205,26 +204,6 @@ func (t *Thread) caught() {
 	if t.run.stream != nil {
 		t.Publish()
 	}
-}
-
-// closeLast closes the last that PerWorker opened on this worker; false when there is none left.
-func (t *Thread) closeLast() (more bool) {
-	close := t.Locals.Pop()
-	if close == nil {
-		return false
-	}
-	err := backend.ErrGoexit
-	defer func() {
-		if v := recover(); v != nil {
-			err = &backend.PanicError{Value: v, Stack: debug.Stack()}
-		}
-		if err != nil {
-			t.run.fault(fmt.Errorf("closing a PerWorker value: %w", err))
-		}
-		more = true
-	}()
-	err = close()
-	return true
 }
 
 // protect runs f on a goroutine of its own, so that neither a panic nor a Goexit of it harms the worker.

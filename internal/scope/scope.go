@@ -4,8 +4,12 @@ package scope
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 	"slices"
 	"sync"
+
+	"github.com/gojoblib/parallel/backend"
 )
 
 // Scope is the context of a call. On the fast lane one Scope serves all calls of a worker, one after the other, and
@@ -91,17 +95,33 @@ func (l *Locals) Get(key any, open func() (any, error), close func(any) error) (
 	return value, nil
 }
 
-// Pop returns the function that closes the last value opened, which is no longer kept; nil when there is none.
-func (l *Locals) Pop() func() error {
+// CloseLast closes the last value opened and tells fault what went wrong; false: there is none left. A panic goes no
+// further; a Goexit does end the goroutine, whose worker asks again from another.
+func (l *Locals) CloseLast(fault func(error)) (more bool) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.opened) == 0 {
-		return nil
+	n := len(l.opened)
+	if n == 0 {
+		l.mu.Unlock()
+		return false
 	}
-	return l.take(len(l.opened) - 1)
+	close := l.take(n - 1)
+	l.mu.Unlock()
+
+	err := backend.ErrGoexit
+	defer func() {
+		if v := recover(); v != nil {
+			err = &backend.PanicError{Value: v, Stack: debug.Stack()}
+		}
+		if err != nil {
+			fault(fmt.Errorf("closing a PerWorker value: %w", err))
+		}
+		more = true
+	}()
+	err = close()
+	return true
 }
 
-// Drop is Pop for the value under key.
+// Drop returns the function that closes the value under key, which is no longer kept; nil when it is not open.
 func (l *Locals) Drop(key any) func() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

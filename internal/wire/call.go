@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -48,8 +49,13 @@ func CutFrame(b []byte) (frame, rest []byte, err error) {
 
 var errShort = errors.New("it ends too early")
 
+// TakesContext reports whether a function gets its run's context, as its first parameter: that one does not travel.
+func TakesContext(fn reflect.Type) bool {
+	return fn.NumIn() > 0 && fn.In(0) == reflect.TypeFor[context.Context]()
+}
+
 // AppendCall appends a call with its arguments. fn is the function's type; a leading context is not among args.
-func AppendCall(b []byte, c Call, fn reflect.Type, skip int, args []any) ([]byte, error) {
+func AppendCall(b []byte, c Call, fn reflect.Type, args []any) ([]byte, error) {
 	return AppendFrame(b, func(b []byte) ([]byte, error) {
 		b = appendString(appendString(b, c.Func), c.Name)
 		b = binary.AppendUvarint(b, uint64(c.Index))
@@ -57,7 +63,7 @@ func AppendCall(b []byte, c Call, fn reflect.Type, skip int, args []any) ([]byte
 		b = binary.LittleEndian.AppendUint64(b, c.Seed)
 		b = binary.AppendUvarint(b, uint64(len(args)))
 		for i, a := range args {
-			v := reflect.New(Param(fn, skip, i)).Elem()
+			v := reflect.New(param(fn, i)).Elem()
 			if a != nil {
 				v.Set(reflect.ValueOf(a))
 			}
@@ -70,9 +76,12 @@ func AppendCall(b []byte, c Call, fn reflect.Type, skip int, args []any) ([]byte
 	})
 }
 
-// Param returns the type of argument i of a function, its first skip parameters not counted.
-func Param(fn reflect.Type, skip, i int) reflect.Type {
-	if i += skip; fn.IsVariadic() && i >= fn.NumIn()-1 {
+// param returns the type of argument i of a function, a leading context not counted.
+func param(fn reflect.Type, i int) reflect.Type {
+	if TakesContext(fn) {
+		i++
+	}
+	if fn.IsVariadic() && i >= fn.NumIn()-1 {
 		return fn.In(fn.NumIn() - 1).Elem()
 	}
 	return fn.In(i)
@@ -105,14 +114,17 @@ func ReadCall(b []byte) (c Call, n int, args []byte, err error) {
 }
 
 // ReadArgs reads n arguments of a function.
-func ReadArgs(b []byte, n int, fn reflect.Type, skip int) ([]reflect.Value, error) {
-	fixed := fn.NumIn() - skip
+func ReadArgs(b []byte, n int, fn reflect.Type) ([]reflect.Value, error) {
+	fixed := fn.NumIn()
+	if TakesContext(fn) {
+		fixed--
+	}
 	if fn.IsVariadic() && n < fixed-1 || !fn.IsVariadic() && n != fixed {
 		return nil, fmt.Errorf("%d arguments came for %v", n, fn)
 	}
 	args := make([]reflect.Value, 0, n)
 	for i := range n {
-		v, rest, err := ReadValue(b, Param(fn, skip, i))
+		v, rest, err := ReadValue(b, param(fn, i))
 		if err != nil {
 			return nil, fmt.Errorf("argument %d: %w", i, err)
 		}

@@ -132,26 +132,14 @@ func (w *worker) run(done chan struct{}, j *job, body []byte) {
 		}
 		j = nil
 	}
-	for close := w.locals.Pop(); close != nil; close = w.locals.Pop() {
-		w.closeOne(close)
+	for w.locals.CloseLast(w.fault) {
 	}
 	returned = true
 	close(done)
 }
 
-// closeOne closes what PerWorker opened. What befalls it has no call to be charged to: it is Serve's error.
-func (w *worker) closeOne(close func() error) {
-	err := backend.ErrGoexit
-	defer func() {
-		if v := recover(); v != nil {
-			err = &backend.PanicError{Value: v, Stack: debug.Stack()}
-		}
-		if err != nil {
-			w.faults = append(w.faults, fmt.Errorf("closing a PerWorker value: %w", err))
-		}
-	}()
-	err = close()
-}
+// fault keeps what went wrong beside the calls: it is Serve's error.
+func (w *worker) fault(err error) { w.faults = append(w.faults, err) }
 
 // next returns the next job, the one before it being done; nil: there will be none.
 func (w *worker) next() *job {
@@ -254,9 +242,8 @@ var errLate = fmt.Errorf("%w", backend.ErrTimeout)
 // call is a call that is ready to run.
 type call struct {
 	wire.Call
-	fn      reflect.Value
-	args    []reflect.Value
-	context bool
+	fn   reflect.Value
+	args []reflect.Value
 }
 
 func prepare(frame []byte) (*call, error) {
@@ -268,13 +255,8 @@ func prepare(frame []byte) (*call, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s is not registered in the worker; give it to parallel.Main or parallel.Register before main does anything else", head.Func)
 	}
-	c := &call{Call: head, fn: fn}
-	skip := 0
-	if t := fn.Type(); t.NumIn() > 0 && t.In(0) == reflect.TypeFor[context.Context]() {
-		c.context, skip = true, 1
-	}
-	c.args, err = wire.ReadArgs(body, n, fn.Type(), skip)
-	return c, err
+	args, err := wire.ReadArgs(body, n, fn.Type())
+	return &call{head, fn, args}, err
 }
 
 // Name is what TaskFrom calls the call.
@@ -288,7 +270,7 @@ func (c *call) Name(int) string {
 // run makes the call. out is invalid when the function has no result.
 func (c *call) run(ctx context.Context) (out reflect.Value, err error) {
 	in := c.args
-	if c.context {
+	if wire.TakesContext(c.fn.Type()) {
 		in = append([]reflect.Value{reflect.ValueOf(&ctx).Elem()}, in...)
 	}
 	outs := c.fn.Call(in)
