@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/gojoblib/parallel/internal/dispatch"
+	"github.com/gojoblib/parallel/internal/registry"
 	"github.com/gojoblib/parallel/internal/wire"
 )
 
@@ -19,24 +20,91 @@ import (
 // word, so that a million of them are cheap, and may be run any number of times.
 type Task struct{ call call }
 
-// call makes the call when d is nil, and otherwise describes it in d. (One function for both keeps a Task at one
-// word; a struct of what it needs costs three times as much to build and to collect.)
+// call makes the call when d is nil, and otherwise answers what d asks about it. (One function for both keeps a Task at
+// one word; a struct of what it needs costs three times as much to build and to collect.)
 type call func(ctx context.Context, d *declared) (any, error)
 
 // declared is what a Task knows about itself.
 type declared struct {
+	asks  question
+	batch *wire.Batch // forBytes
+	index int
+	value wire.Value // forResult
+
 	fn   any
-	args []any
+	args []any  // unless asked forFunc
 	name string // given by Named
 	site string // file:line of a misuse
 	err  error  // the misuse
 }
 
-// describe notes a call that can be made.
+// question is what is asked about a call.
+type question uint8
+
+const (
+	forAll    question = iota
+	forFunc            // the function alone
+	forBytes           // add the call to the batch, as number index of the run
+	forResult          // read the value, which is what the call has returned elsewhere
+)
+
+// describe answers for a call that can be made.
 func (d *declared) describe(fn any, args ...any) (any, error) {
-	d.fn, d.args = fn, args
+	d.fn = fn
+	switch d.asks {
+	case forAll:
+		d.args = args
+	case forBytes:
+		name, err := registry.FuncName(fn)
+		if err == nil {
+			err = d.batch.Add(wire.Call{Func: name, Name: d.name, Index: d.index}, reflect.TypeOf(fn), args)
+		}
+		return nil, err
+	case forResult:
+		t := reflect.TypeOf(fn)
+		if !signatureOf(t).value {
+			return nil, nil
+		}
+		v, err := d.value.Read(t.Out(0))
+		if err != nil {
+			return nil, err
+		}
+		return v.Interface(), nil
+	}
 	return nil, nil
 }
+
+// describe1 is describe for a call with one argument of a type known to the compiler, whose result read reads.
+func describe1[A any](d *declared, fn any, a A, read func(wire.Value) (any, error)) (any, error) {
+	d.fn = fn
+	switch d.asks {
+	case forAll:
+		d.args = []any{a}
+	case forBytes:
+		name, err := registry.FuncName(fn)
+		if err == nil {
+			err = wire.AddOne(d.batch, wire.Call{Func: name, Name: d.name, Index: d.index}, &a)
+		}
+		return nil, err
+	case forResult:
+		return read(d.value)
+	}
+	return nil, nil
+}
+
+// readAs reads a result of type R.
+func readAs[R any](v wire.Value) (any, error) {
+	var plain R
+	if wire.ReadPlain(v, &plain) {
+		return plain, nil
+	}
+	r := new(R)
+	err := wire.ReadValueInto(v, r)
+	return *r, err
+}
+
+// readNone is for calls that return no value.
+func readNone(wire.Value) (any, error) { return nil, nil }
 
 // Delayed declares the call fn(args...), which Parallel or Stream will make: joblib's delayed(fn)(args...).
 //
@@ -101,20 +169,26 @@ func (t Task) Named(name string) Task {
 		if d == nil {
 			return t.run(ctx)
 		}
-		err := t.fault(d)
-		d.name = name
-		return nil, err
+		if d.name == "" { // the last name counts
+			d.name = name
+		}
+		return t.ask(d)
 	}}
 }
 
 // fault says why the task cannot run; nil when it can. It describes the task in d.
 func (t Task) fault(d *declared) error {
+	_, _ = t.ask(d)
+	return d.err
+}
+
+// ask answers what d asks.
+func (t Task) ask(d *declared) (any, error) {
 	if t.call == nil {
 		d.err = errNoTask
-		return d.err
+		return nil, &dispatch.Misuse{Err: errNoTask}
 	}
-	_, _ = t.call(nil, d)
-	return d.err
+	return t.call(nil, d)
 }
 
 var errNoTask = errors.New("a Task that no Delayed made")

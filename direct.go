@@ -117,7 +117,7 @@ func of0(fn any, run func(context.Context) (any, error), ok bool) (Task, bool) {
 func of1[A, R any](f func(A) R, a A) Task {
 	return Task{func(ctx context.Context, d *declared) (any, error) {
 		if d != nil {
-			return d.describe(f, a)
+			return describe1(d, f, a, readAs[R])
 		}
 		return f(a), nil
 	}}
@@ -126,7 +126,7 @@ func of1[A, R any](f func(A) R, a A) Task {
 func of1e[A, R any](f func(A) (R, error), a A) Task {
 	return Task{func(ctx context.Context, d *declared) (any, error) {
 		if d != nil {
-			return d.describe(f, a)
+			return describe1(d, f, a, readAs[R])
 		}
 		return f(a)
 	}}
@@ -135,7 +135,7 @@ func of1e[A, R any](f func(A) (R, error), a A) Task {
 func of1x[A any](f func(A) error, a A) Task {
 	return Task{func(ctx context.Context, d *declared) (any, error) {
 		if d != nil {
-			return d.describe(f, a)
+			return describe1(d, f, a, readNone)
 		}
 		return nil, f(a)
 	}}
@@ -144,7 +144,7 @@ func of1x[A any](f func(A) error, a A) Task {
 func of1n[A any](f func(A), a A) Task {
 	return Task{func(ctx context.Context, d *declared) (any, error) {
 		if d != nil {
-			return d.describe(f, a)
+			return describe1(d, f, a, readNone)
 		}
 		f(a)
 		return nil, nil
@@ -154,7 +154,7 @@ func of1n[A any](f func(A), a A) Task {
 func of1c[A, R any](f func(context.Context, A) (R, error), a A) Task {
 	return Task{func(ctx context.Context, d *declared) (any, error) {
 		if d != nil {
-			return d.describe(f, a)
+			return describe1(d, f, a, readAs[R])
 		}
 		return f(ctx, a)
 	}}
@@ -163,7 +163,7 @@ func of1c[A, R any](f func(context.Context, A) (R, error), a A) Task {
 func of1cx[A any](f func(context.Context, A) error, a A) Task {
 	return Task{func(ctx context.Context, d *declared) (any, error) {
 		if d != nil {
-			return d.describe(f, a)
+			return describe1(d, f, a, readNone)
 		}
 		return nil, f(ctx, a)
 	}}

@@ -55,6 +55,19 @@
 // Calls are taken several at a time when they are fast, so one must not wait for another: that needs [BatchSize](1)
 // and as many workers as calls that wait.
 //
+// # Worker processes
+//
+// With [Prefer]([Processes]) calls run in copies of the program, which [Main] has made workers: with the same results,
+// the same order and the same errors, for functions that keep and change nothing they are given. A call that crashes its
+// worker, ends it, or has to be killed fails alone, with a [*CrashError] or [ErrTimeout]; whether it has done part of its
+// work nobody knows, and without [Retry] it is not started again. Package backend/processes has limits, a sandbox, and
+// what a worker has and has not.
+//
+// # Memory
+//
+// With [Memo] the result of every call is looked up before the call is made, and kept afterwards: in RAM, or in a folder. A run
+// that was interrupted goes on where it stopped, for what it had computed is found. See package memo.
+//
 // # Other backends
 //
 // [Backend] runs calls on workers of one's own: package backend says what those are, backend/backendtest checks them.

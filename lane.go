@@ -7,7 +7,16 @@ import "context"
 type lane[A, R any] struct {
 	fn      func(context.Context, A) (R, error)
 	declare func(A) declared
+	kind    laneKind
 }
+
+type laneKind uint8
+
+const (
+	ofTasks laneKind = iota // A is Task
+	ofFunc                  // fn is what the caller gave: of one argument, A, and with the result R
+	ofPairs                 // A is the pair of arguments of the caller's function
+)
 
 // taskLane is the lane of tasks made by Delayed.
 var taskLane = lane[Task, any]{
@@ -20,5 +29,5 @@ func funcLane[A, R any](c *config, fn func(context.Context, A) (R, error), ok bo
 	if !ok {
 		c.fault("%s was given a nil function", c.caller)
 	}
-	return lane[A, R]{fn, func(a A) declared { return declared{fn: fn, args: []any{a}} }}
+	return lane[A, R]{fn, func(a A) declared { return declared{fn: fn, args: []any{a}} }, ofFunc}
 }

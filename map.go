@@ -38,6 +38,7 @@ func Starmap[A, B, R any](ctx context.Context, in iter.Seq2[A, B], fn func(conte
 	return mapped(c, lane[pair[A, B], R]{
 		fn:      func(ctx context.Context, p pair[A, B]) (R, error) { return fn(ctx, p.a, p.b) },
 		declare: func(p pair[A, B]) declared { return declared{fn: fn, args: []any{p.a, p.b}} },
+		kind:    ofPairs,
 	}, pairs)
 }
 
@@ -49,6 +50,7 @@ type pair[A, B any] struct {
 func mapped[A, R any](c *config, l lane[A, R], in []A) ([]R, error) {
 	spec, err := c.spec()
 	w := &array[A, R]{lane: l, in: in, out: make([]R, len(in))}
+	w.recall(c, &spec)
 	return w.out, w.do(spec, err)
 }
 

@@ -162,7 +162,6 @@ func TestOptionsThatCannotBeAreErrorsOfTheRun(t *testing.T) {
 		{parallel(Prefer(Threads), Backend(threads.Backend{})), "Prefer and Backend are both given"},
 		{parallel(Backend(nil)), "Backend(nil)"},
 		{parallel(Prefer(7)), "Prefer(7): it takes Threads or Processes"},
-		{parallel(Prefer(Processes)), "Prefer(Processes): this version has no worker processes yet; use Prefer(Threads)"},
 		{parallel(Timeout(0)), "Timeout(0s): it must be positive"},
 		{parallel(Retry(-1)), "Retry(-1): it must not be negative"},
 		{parallel(RetryIf(nil)), "RetryIf(nil)"},

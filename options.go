@@ -11,9 +11,13 @@ import (
 	"time"
 
 	"github.com/gojoblib/parallel/backend"
+	"github.com/gojoblib/parallel/backend/processes"
 	"github.com/gojoblib/parallel/backend/threads"
+	"github.com/gojoblib/parallel/internal/child"
 	"github.com/gojoblib/parallel/internal/dispatch"
 	"github.com/gojoblib/parallel/internal/plan"
+	"github.com/gojoblib/parallel/internal/replay"
+	"github.com/gojoblib/parallel/internal/wire"
 )
 
 // Option sets one thing of a run. One that does not apply to the function it is given to, is given twice or
@@ -38,6 +42,8 @@ type config struct {
 	window    int // PreDispatch; 0: by measurement
 	unordered bool
 	seed      uint64
+	memo      Memoizer // nil: every call is made
+	capsules  string   // where failed calls are kept; empty: nowhere
 	faults    []error
 }
 
@@ -55,13 +61,15 @@ const (
 	optPreDispatch
 	optUnordered
 	optSeed
+	optCapsules
+	optMemo
 
-	optEverywhere = optPrefer | optBackend | optTimeout | optRetry | optBatchSize | optSeed
+	optEverywhere = optPrefer | optBackend | optTimeout | optRetry | optBatchSize | optSeed | optCapsules | optMemo
 )
 
 var optionNames = map[optionSet]string{
 	optNJobs: "NJobs", optPrefer: "Prefer", optBackend: "Backend", optContext: "Context", optTimeout: "Timeout", optRetry: "Retry (or RetryIf)",
-	optKeepGoing: "KeepGoing", optBatchSize: "BatchSize", optPreDispatch: "PreDispatch", optUnordered: "Unordered", optSeed: "Seed",
+	optKeepGoing: "KeepGoing", optBatchSize: "BatchSize", optPreDispatch: "PreDispatch", optUnordered: "Unordered", optSeed: "Seed", optCapsules: "Capsules", optMemo: "Memo",
 }
 
 // whyNot says what to do instead of giving an option to a function that does not take it.
@@ -193,17 +201,21 @@ func (c *config) spec() (dispatch.Spec, error) {
 	b := c.backend
 	if b == nil {
 		b = threads.Backend{}
-		if c.hint == Processes {
-			err = errors.Join(err, errNoProcesses)
+		if c.hint == Processes && !child.Inside() {
+			b = workerProcesses
 		}
 	}
-	return dispatch.Spec{
+	spec := dispatch.Spec{
 		Context: c.ctx, Backend: b, N: n, KeepGoing: c.keepGoing, Timeout: c.timeout, Retry: c.retry, Batch: c.batch, Seed: c.seed,
-	}, err
+	}
+	if c.capsules != "" {
+		spec.Keep = c.keep
+	}
+	return spec, err
 }
 
-// errNoProcesses is why Prefer(Processes) does not run yet.
-var errNoProcesses = errors.New("Prefer(Processes): this version has no worker processes yet; use Prefer(Threads), or Backend with one of your own")
+// workerProcesses is where Prefer(Processes) runs.
+var workerProcesses = processes.New(processes.Options{})
 
 // NJobs is a number of workers: 4 is four, -1 all CPUs, -2 all but one, and so on, but never below 1; 0 is an error
 // of the run. More than there are CPUs is allowed, which is what tasks that wait want. It is also an Option where the
@@ -285,9 +297,10 @@ func Context(ctx context.Context) Option {
 // Timeout bounds each attempt of a task, from its start. At the deadline the task's context ends, and it fails with
 // ErrTimeout whatever it returns after that; only that task fails. A goroutine cannot be killed: one that has not
 // returned 100 ms after its deadline is abandoned, which means that it may run on beyond the run and beyond n, that
-// its late result is dropped, and that it is not retried. More than n abandoned ones end the run.
+// its late result is dropped, and that it is not retried. More than n abandoned ones end the run. A worker process is
+// killed then (processes.Options.Grace says when), whatever the task does, and another takes its place.
 //
-// It costs about 1 µs per task and makes chunks of one, unless BatchSize says otherwise.
+// On goroutines it costs about 1 µs per task and makes chunks of one, unless BatchSize says otherwise.
 func Timeout(d time.Duration) Option {
 	return option{optTimeout, func(c *config) {
 		if d <= 0 {
@@ -357,3 +370,59 @@ func Unordered() Option { return option{optUnordered, func(c *config) { c.unorde
 // Seed sets the run's seed, from which every task's is derived together with its index (see TaskFrom). The default is
 // 0: two runs draw the same numbers unless told otherwise.
 func Seed(seed uint64) Option { return option{optSeed, func(c *config) { c.seed = seed }} }
+
+// Capsules keeps every task that fails for good in a file of its own in dir, its arguments and all:
+//
+//	PARALLEL_REPLAY=dir/main.extract-123.capsule ./program
+//
+// makes that one call again, inside parallel.Main, alone and without workers: for a debugger. TaskError.Capsule is the
+// path. Only the build of the program that wrote a capsule replays it. Functions must be registered, as for Processes;
+// on goroutines the arguments are written as the task has left them. Files are never removed; they are readable by the
+// user alone, as arguments may be.
+func Capsules(dir string) Option {
+	return option{optCapsules, func(c *config) {
+		if dir == "" {
+			c.fault("Capsules: the directory has no name")
+		}
+		c.capsules = dir
+	}}
+}
+
+// keep writes the capsule of a task that has failed.
+func (c *config) keep(e *TaskError, w dispatch.Work) (string, error) {
+	var b wire.Batch
+	b.Begin(wire.Head{Seed: c.seed, Attempt: e.Attempts}, false)
+	err := w.Append(&b, e.Index)
+	if err == nil {
+		var path string
+		if path, err = replay.Write(c.capsules, e.Name, e.Err, &b); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("writing the capsule of task %d: %w", e.Index, err)
+}
+
+// Memoizer keeps the results of calls and knows them again. *memo.Memory is one.
+type Memoizer interface {
+	// Lookup asks for the result of fn(args...), a leading context not counted. One of these holds:
+	//   - hit: value is the result, of the function's result type (nil if it has none).
+	//   - made is not nil: nobody has it. The caller makes the call, and calls made once: with the value, or ok false.
+	//   - wait is not nil: somebody else is making the call. wait has again called, once, on a goroutine of its own, when it
+	//     is worth asking again; stop ends that.
+	//   - err says why calls of fn, or with these arguments, cannot be kept.
+	//   - none: the call should be made, and nobody wants to know.
+	Lookup(fn any, args []any) (value any, hit bool, made func(value any, took time.Duration, ok bool), wait func(again func()) (stop func()), err error)
+}
+
+// Memo looks every call up before it is made, and keeps its result: joblib's Memory.cache. Nothing is sent to a worker for a
+// call whose result is known; of equal calls, in this run, in others and in other processes with the same folder, one
+// is made and the others wait for it, without holding a worker. Errors are not kept. See package memo for what makes
+// calls equal.
+func Memo(m Memoizer) Option {
+	return option{optMemo, func(c *config) {
+		if m == nil {
+			c.fault("Memo(nil): give a *memo.Memory, or leave the option out")
+		}
+		c.memo = m
+	}}
+}

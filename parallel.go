@@ -40,6 +40,7 @@ func (c *config) tasks(tasks ...Task) ([]any, error) {
 		}
 	}
 	w := &array[Task, any]{lane: taskLane, in: tasks, out: make([]any, len(tasks))}
+	w.recall(c, &spec)
 	return w.out, w.do(spec, err)
 }
 
@@ -64,8 +65,22 @@ func misuse(tasks []Task) error {
 // array is the work of a run over a slice.
 type array[A, R any] struct {
 	lane[A, R]
-	in  []A
-	out []R
+	in   []A
+	out  []R
+	memo *recall // nil: every call is made
+}
+
+// recall makes the run look its calls up, if the options say so.
+func (w *array[A, R]) recall(c *config, spec *dispatch.Spec) {
+	if c.memo == nil {
+		return
+	}
+	w.memo = &recall{
+		memo:    c.memo,
+		declare: func(i int) declared { return w.declare(w.in[i]) },
+		put:     func(i int, value any) { w.out[i] = as[R](value) },
+	}
+	spec.Memo = w.memo
 }
 
 // do runs it, unless the options were faulty.
@@ -81,6 +96,9 @@ func (w *array[A, R]) do(spec dispatch.Spec, fault error) error {
 
 func (w *array[A, R]) Run(t *dispatch.Thread, lo, hi int) int {
 	ctx, fn, in, out, stop, plain := t.Context(), w.fn, w.in[:hi], w.out[:hi], t.Stop(), t.Plain()
+	if w.memo != nil {
+		fn = noting(w.memo, fn)
+	}
 	i := lo
 	for ; i < hi && !stop.Load(); i++ {
 		t.Index = i

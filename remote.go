@@ -1,78 +1,131 @@
 package parallel
 
 import (
-	"fmt"
 	"reflect"
+	"sync"
 	"time"
 
-	"github.com/gojoblib/parallel/internal/dispatch"
 	"github.com/gojoblib/parallel/internal/registry"
 	"github.com/gojoblib/parallel/internal/wire"
-	"github.com/samber/lo"
 )
 
-// What a run needs where workers share no memory with it: calls as bytes.
+// What a run needs where workers share no memory with it: calls as bytes, and bytes as results.
 
-// append encodes the call.
-func (d declared) append(b []byte, i, attempt int, seed uint64) ([]byte, error) {
-	if d.err != nil {
-		return b, &dispatch.Misuse{Site: d.site, Err: d.err}
+// append encodes call i, which is made with *a.
+func (l lane[A, R]) append(b *wire.Batch, i int, a *A) error {
+	switch l.kind {
+	case ofTasks:
+		d := questions.Get().(*declared)
+		*d = declared{asks: forBytes, batch: b, index: i}
+		_, err := any(*a).(Task).ask(d)
+		questions.Put(d)
+		return err
+	case ofFunc:
+		name, err := registry.FuncName(l.fn)
+		if err != nil {
+			return err
+		}
+		return wire.AddOne(b, wire.Call{Func: name, Index: i}, a)
 	}
-	name, err := registry.FuncName(d.fn)
-	if err != nil {
-		return b, err
+	d := l.declare(*a)
+	d.asks, d.batch, d.index = forBytes, b, i
+	_, err := d.describe(d.fn, d.args...)
+	return err
+}
+
+// questions are asked of every task of a run; each is used again.
+var questions = sync.Pool{New: func() any { return new(declared) }}
+
+// appendColumn encodes the calls of a typed function with as, of which the first has number i; false: it cannot.
+func (l lane[A, R]) appendColumn(b *wire.Batch, i int, as []A) bool {
+	if l.kind != ofFunc {
+		return false
 	}
-	c := wire.Call{Func: name, Name: d.name, Index: i, Attempt: attempt, Seed: seed}
-	return wire.AppendCall(b, c, reflect.TypeOf(d.fn), d.args)
+	name, err := registry.FuncName(l.fn)
+	return err == nil && wire.AddColumn(b, wire.Call{Func: name, Index: i}, as)
+}
+
+// read reads the result of the call that was made with *a.
+func (l lane[A, R]) read(v wire.Value, a *A, out *R) error {
+	if l.kind != ofTasks {
+		return wire.ReadValueInto(v, out)
+	}
+	d := questions.Get().(*declared)
+	*d = declared{asks: forResult, value: v}
+	r, err := any(*a).(Task).ask(d)
+	questions.Put(d)
+	if err == nil {
+		*any(out).(*any) = r
+	}
+	return err
 }
 
 // strangers returns the calls whose functions cannot be found by name.
-func strangers[A any](in []A, declare func(A) declared) []*TaskError {
-	return lo.FilterMap(in, func(a A, i int) (*TaskError, bool) {
-		d := declare(a)
-		_, err := registry.FuncName(d.fn)
-		if err == nil {
-			return nil, false
+func (l lane[A, R]) strangers(in []A) []*TaskError {
+	var failed []*TaskError
+	var known uintptr // the last function that can be
+	d := new(declared)
+	for i := range in {
+		*d = declared{asks: forFunc}
+		if l.kind == ofTasks {
+			_, _ = any(in[i]).(Task).ask(d)
+		} else {
+			*d = l.declare(in[i])
 		}
-		return &TaskError{Index: i, Name: d.label(), Args: shorten(d.args), Err: err}, true
-	})
+		fn := reflect.ValueOf(d.fn).Pointer()
+		if fn == known {
+			continue
+		}
+		if _, err := registry.FuncName(d.fn); err != nil {
+			failed = append(failed, l.stranger(i, in[i], err))
+			continue
+		}
+		if known = fn; l.kind != ofTasks {
+			return nil // it is the function of all
+		}
+	}
+	return failed
 }
 
-// read decodes a result of the call into out, which is a value of the function's result type or an any.
-func (d declared) read(b []byte, out any) error {
-	t := reflect.TypeOf(d.fn)
-	if !signatureOf(t).value {
-		return nil
-	}
-	v, rest, err := wire.ReadValue(b, t.Out(0))
-	if err != nil {
-		return err
-	}
-	if len(rest) > 0 {
-		return fmt.Errorf("%d bytes too many", len(rest))
-	}
-	reflect.ValueOf(out).Elem().Set(v)
-	return nil
+func (l lane[A, R]) stranger(i int, a A, err error) *TaskError {
+	d := l.declare(a)
+	return &TaskError{Index: i, Name: d.label(), Args: shorten(d.args), Err: err}
 }
 
-func (w *array[A, R]) Strangers() []*TaskError { return strangers(w.in, w.declare) }
+func (w *array[A, R]) Strangers() []*TaskError { return w.strangers(w.in) }
 
-func (w *array[A, R]) Append(b []byte, i, attempt int, seed uint64) ([]byte, error) {
-	return w.declare(w.in[i]).append(b, i, attempt, seed)
+func (w *array[A, R]) Append(b *wire.Batch, i int) error { return w.append(b, i, &w.in[i]) }
+
+func (w *array[A, R]) AppendColumn(b *wire.Batch, lo, hi int) bool {
+	return w.appendColumn(b, lo, w.in[lo:hi])
 }
 
-func (w *array[A, R]) Store(i int, b []byte, _ int, _ time.Duration) error {
-	return w.declare(w.in[i]).read(b, &w.out[i])
+func (w *array[A, R]) Store(i int, v wire.Value, _ int, _ time.Duration) error {
+	err := w.read(v, &w.in[i], &w.out[i])
+	if err == nil && w.memo != nil {
+		w.memo.note(i, w.out[i])
+	}
+	return err
+}
+
+func (w *array[A, R]) StoreColumn(lo, hi int, r wire.ResultReader, _ int, _ time.Duration) bool {
+	return w.kind == ofFunc && wire.ReadColumn(r, w.out[lo:hi])
 }
 
 func (w *belt[A, R]) Strangers() []*TaskError { return nil }
 
-func (w *belt[A, R]) Append(b []byte, i, attempt int, seed uint64) ([]byte, error) {
-	return w.declare(w.slot(i).in).append(b, i, attempt, seed)
-}
+func (w *belt[A, R]) Append(b *wire.Batch, i int) error { return w.append(b, i, &w.slot(i).in) }
 
-func (w *belt[A, R]) Store(i int, b []byte, attempt int, took time.Duration) error {
+func (w *belt[A, R]) AppendColumn(*wire.Batch, int, int) bool { return false }
+
+func (w *belt[A, R]) Store(i int, v wire.Value, attempt int, took time.Duration) error {
 	s := w.slot(i)
 	s.attempts, s.elapsed = attempt, took
-	return w.declare(s.in).read(b, &s.out)
+	err := w.read(v, &s.in, &s.out)
+	if err == nil && w.memo != nil {
+		w.memo.note(i, s.out)
+	}
+	return err
 }
+
+func (w *belt[A, R]) StoreColumn(int, int, wire.ResultReader, int, time.Duration) bool { return false }

@@ -17,7 +17,7 @@ type Result struct {
 	Index    int           // the task's number in the order it was drawn, from 0; -1 for a fault of the run itself
 	Value    any           // what the function returned; nil when it failed
 	Attempts int           // how often it was started
-	Cached   bool          // it came from a cache and was not started (none does before there is one)
+	Cached   bool          // it came from a cache (see Memo): Attempts is 0
 	Elapsed  time.Duration // how long the last attempt took
 }
 
@@ -44,7 +44,7 @@ func Stream[N int | NJobs](n N, opts ...Option) func(tasks iter.Seq[Task]) iter.
 				if s.err != nil {
 					return yield(Result{Index: i, Attempts: s.attempts, Elapsed: s.elapsed}, s.err)
 				}
-				return yield(Result{Index: i, Value: s.out, Attempts: s.attempts, Elapsed: s.elapsed}, nil)
+				return yield(Result{Index: i, Value: s.out, Attempts: s.attempts, Elapsed: s.elapsed, Cached: s.cached}, nil)
 			}, func(err error) { yield(Result{Index: -1}, err) })
 		}
 	}
@@ -86,6 +86,7 @@ func run[A, R any](c *config, l lane[A, R], in iter.Seq[A], ordered, timed bool,
 		return
 	}
 	w := &belt[A, R]{lane: l, timed: timed, blocks: map[int]*block[A, R]{}}
+	w.recall(c, &spec)
 	var at *block[A, R] // the block that is being handed out, when it is the same as last time
 	atID := -1
 	failed := dispatch.Stream(dispatch.StreamSpec{Spec: spec, Window: c.window, Ordered: ordered}, w,
@@ -111,7 +112,8 @@ func run[A, R any](c *config, l lane[A, R], in iter.Seq[A], ordered, timed bool,
 // belt is the work of a stream: its items lie in blocks, which come and go.
 type belt[A, R any] struct {
 	lane[A, R]
-	timed bool // someone wants to know how long each took
+	timed bool    // someone wants to know how long each took
+	memo  *recall // nil: every call is made
 
 	mu     sync.Mutex
 	blocks map[int]*block[A, R]
@@ -129,6 +131,23 @@ type slot[A, R any] struct {
 	err      error
 	attempts int
 	elapsed  time.Duration
+	cached   bool
+}
+
+// recall makes the run look its calls up, if the options say so.
+func (w *belt[A, R]) recall(c *config, spec *dispatch.Spec) {
+	if c.memo == nil {
+		return
+	}
+	w.memo = &recall{
+		memo:    c.memo,
+		declare: func(i int) declared { return w.declare(w.slot(i).in) },
+		put: func(i int, value any) {
+			s := w.slot(i)
+			s.out, s.cached = as[R](value), true
+		},
+	}
+	spec.Memo = w.memo
 }
 
 func (w *belt[A, R]) block(id int) *block[A, R] {
@@ -179,6 +198,9 @@ func (w *belt[A, R]) slot(i int) *slot[A, R] { return &w.block(i / plan.Block).s
 
 func (w *belt[A, R]) Run(t *dispatch.Thread, lo, hi int) int {
 	ctx, fn, b, stop, plain := t.Context(), w.fn, w.block(lo/plan.Block), t.Stop(), t.Plain()
+	if w.memo != nil {
+		fn = noting(w.memo, fn)
+	}
 	i := lo
 	for ; i < hi && !stop.Load(); i++ {
 		t.Index = i

@@ -41,6 +41,25 @@ type Traits struct {
 	Name     string        // for errors and traces
 	InFlight int           // batches to keep in a carrier's hands; 0 means 2
 	Batch    time.Duration // work worth one batch to a carrier: about 30 times what sending one costs; 0 means 2 ms
+	MaxBatch int           // calls that fit into one batch; 0: any number
+	Grace    time.Duration // how long a call whose context has ended may take to return before its worker is killed; 0 means 100 ms
+	Segments bool          // batches and reports may have Segments
+}
+
+type workersKey struct{}
+
+// WithWorkers returns the context of a Start for a run that wants n workers in all; the dispatcher calls it.
+func WithWorkers(ctx context.Context, n int) context.Context {
+	return context.WithValue(ctx, workersKey{}, n)
+}
+
+// Workers returns how many workers the run wants that Start was called for, so that they can share the CPUs; 1 when
+// that is not known.
+func Workers(ctx context.Context) int {
+	if n, ok := ctx.Value(workersKey{}).(int); ok && n > 1 {
+		return n
+	}
+	return 1
 }
 
 // Worker is an InPlacer or a Carrier.
@@ -63,10 +82,11 @@ type InPlacer interface {
 // goroutine and receives on another; all methods may overlap one another.
 type Carrier interface {
 	Worker
-	// Send hands a batch over. It may wait for room on the link, never for a call to end, and may keep Body. An error
-	// means that the batch was not handed over and that the worker is lost; Recv then says so too.
+	// Send hands a batch over. It may wait for room on the link, never for a call to end, and keeps neither Body nor
+	// Segments, which are the caller's again when it returns. An error means that the batch was not handed over and that the worker is lost; Recv then says so too.
 	Send(Batch) error
-	// Recv returns the next news, waiting for it. io.EOF: the worker was closed. *Lost: it is gone.
+	// Recv returns the next news, waiting for it. io.EOF: the worker was closed. *Lost: it is gone. A report's Body is
+	// good until the next Recv, its Segments are the caller's to keep.
 	Recv() (Report, error)
 	// Trim asks that no call at or after from be started in the batch; a Trimmed report answers, unless the
 	// batch has ended. Like Cancel and Kill it may come at any time, after Close, too, and then does nothing.
@@ -79,11 +99,13 @@ type Carrier interface {
 
 // Batch is some calls for one worker, numbered from 0 within the batch.
 type Batch struct {
-	ID      uint64        // unique among all batches of this process
-	N       int           // how many calls
-	Timeout time.Duration // each call's context ends so long after its start; 0: never
-	Started bool          // report the start of every call (the run watches the clock or someone listens)
-	Body    []byte        // the calls, encoded
+	ID       uint64        // unique among all batches of this process
+	N        int           // how many calls
+	Timeout  time.Duration // each call's context ends so long after its start; 0: never
+	Deadline time.Time     // when the contexts of all calls end, as the run's does; zero: never
+	Started  bool          // report the starts of calls, but for those whose ends can be reported as soon (the run watches the clock or someone listens)
+	Body     []byte        // the calls, encoded
+	Segments [][]byte      // and what is large in them, where Traits.Segments; each begins where any value may
 }
 
 // Kind says what a Report is about.
@@ -117,6 +139,8 @@ type Report struct {
 	Lo, Hi int
 	Took   time.Duration // Done, Failed: how long these calls took, in all
 	Body   []byte        // encoded results or error
+
+	Segments [][]byte // Done, where Traits.Segments: what is large in the results; each begins where any value may
 }
 
 // Lost is the error of Recv when the worker is gone; whatever news had reached the near end was received before it.
@@ -124,6 +148,7 @@ type Report struct {
 type Lost struct {
 	Cause   error // a *CrashError, or what Kill was given
 	Batches []Fate
+	Final   bool // another worker would not even start: the run stops
 }
 
 // Fate is what became of a batch's calls that were not answered: below Began they may have been started, from Began

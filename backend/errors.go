@@ -122,6 +122,7 @@ type TaskError struct {
 	Args     string // its arguments, shortened
 	Attempts int    // how often it was started; 0 when it never was (misuse, an argument that cannot be sent)
 	Err      error  // what the function returned, or a *PanicError, ErrGoexit, ErrTimeout, a *CrashError, ...
+	Capsule  string // the file that replays it, where the run has Capsules
 }
 
 func (e *TaskError) Unwrap() error { return e.Err }
@@ -153,6 +154,9 @@ func (e *TaskError) text(show func(error) string) string {
 	b.WriteString(": ")
 	if e.Err != nil {
 		b.WriteString(show(e.Err))
+	}
+	if e.Capsule != "" {
+		fmt.Fprintf(&b, " (replay: PARALLEL_REPLAY=%s)", e.Capsule)
 	}
 	return b.String()
 }
@@ -190,14 +194,26 @@ func (e *CrashError) Error() string {
 	s := "its worker ended with " + e.Reason
 	if e.Err != nil && e.Err.Error() != e.Reason {
 		s += ": " + e.Err.Error()
-	} else if e.Signal == "killed" {
+	} else if e.Err == nil && e.Signal == "killed" {
 		s += " (often out of memory)"
 	}
 	s += "; it may have run in part"
 	if e.Stderr != "" {
-		s += fmt.Sprintf("; stderr ends: %q", e.Stderr)
+		s += fmt.Sprintf("; stderr ends: %q", lastOf(e.Stderr, 200))
 	}
 	return s
+}
+
+// lastOf returns the end of s, n bytes at most, and whole lines where there are some.
+func lastOf(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	s = s[len(s)-n:]
+	if _, lines, ok := strings.Cut(s, "\n"); ok && lines != "" {
+		return lines
+	}
+	return strings.ToValidUTF8(s, "")
 }
 
 // Unwrap returns Err.

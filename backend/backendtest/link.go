@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -41,11 +42,14 @@ var linkCases = []testCase{
 		},
 	},
 	{
-		"starts are reported", "Where a batch asks for it, the start of every call is reported.",
+		"starts are reported", "Where a batch asks for it, the start of a call is reported while the call runs.",
 		func(t *testing.T, b backend.Backend) {
 			l := open(t, b)
-			id := l.send(backend.Batch{Started: true}, squaring(20))
-			l.await("the start of every call", func() bool { return len(l.of(id).started) == 20 })
+			acts := squaring(20)
+			acts[3].Do, acts[19].Do = waits, waits
+			id := l.send(backend.Batch{Started: true, Timeout: 100 * time.Millisecond}, acts)
+			l.await("the start of call 3", func() bool { return l.of(id).started[3] })
+			l.await("the start of call 19", func() bool { return l.of(id).started[19] })
 			l.answered(id, 20)
 			l.close()
 		},
@@ -66,8 +70,8 @@ var linkCases = []testCase{
 			l.answered(id, 5)
 			next := l.send(backend.Batch{}, squaring(3))
 			l.answered(next, 3)
-			if n := len(l.of(id).started); n != 5 {
-				t.Errorf("%d calls were started, want 5", n)
+			if n := len(l.of(id).started); n > 5 {
+				t.Errorf("%d calls were started, want 5 at most", n)
 			}
 			l.close()
 		},
@@ -228,6 +232,7 @@ func open(t *testing.T, b backend.Backend) *line {
 				l.end = err
 				return
 			}
+			r.Body = slices.Clone(r.Body) // good until the next Recv
 			select {
 			case l.news <- r:
 			case <-over:
@@ -253,12 +258,14 @@ func open(t *testing.T, b backend.Backend) *line {
 func (l *line) send(b backend.Batch, acts []act) uint64 {
 	l.t.Helper()
 	b.ID, b.N = batchIDs.Add(1), len(acts)
+	var p wire.Batch
+	p.Begin(wire.Head{Attempt: 1}, false)
 	for k, a := range acts {
-		var err error
-		if b.Body, err = appendCall(b.Body, a, k, 1, 0); err != nil {
+		if err := appendCall(&p, a, k); err != nil {
 			l.t.Fatal(err)
 		}
 	}
+	b.Body = p.Body
 	l.books[b.ID] = &book{started: map[int]bool{}, done: map[int]int{}, failed: map[int]error{}, trimmed: -1}
 	sent := make(chan error, 1)
 	go func() { sent <- l.carrier.Send(b) }()
@@ -319,16 +326,20 @@ func (l *line) enter(r backend.Report) {
 	case backend.Started:
 		b.started[r.Lo] = true
 	case backend.Done:
-		body := r.Body
+		results, err := wire.ReadResults(r.Body, r.Segments)
+		if err != nil {
+			l.t.Fatalf("the results [%d,%d): %v", r.Lo, r.Hi, err)
+		}
 		for k := r.Lo; k < r.Hi; k++ {
-			frame, rest, err := wire.CutFrame(body)
-			if err != nil {
-				l.t.Fatalf("the results [%d,%d): %v", r.Lo, r.Hi, err)
+			v, err := results.Next(r.Hi - k)
+			var x int
+			if err == nil {
+				err = wire.ReadValueInto(v, &x)
 			}
-			body = rest
-			if b.done[k], err = readResult(frame); err != nil {
+			if err != nil {
 				l.t.Fatalf("the result of call %d: %v", k, err)
 			}
+			b.done[k] = x
 		}
 	case backend.Failed:
 		err, _, bad := wire.ReadFailure(r.Body)

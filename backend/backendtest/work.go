@@ -85,10 +85,7 @@ func perform(ctx context.Context, a act, attempt int) (int, error) {
 func newGate() (id int64, open func()) {
 	id, gate := gateIDs.Add(1), make(chan struct{})
 	gates.Store(id, gate)
-	return id, func() {
-		close(gate)
-		gates.Delete(id)
-	}
+	return id, func() { close(gate) } // it stays known: a call may come late
 }
 
 // squaring returns n acts that square their numbers.
@@ -134,35 +131,24 @@ func (w *calls) Run(t *dispatch.Thread, lo, hi int) int {
 	return i
 }
 
-func (w *calls) Name(int) string                                     { return "perform" }
-func (w *calls) Args(i int) string                                   { return fmt.Sprint(w.acts[i].X) }
-func (w *calls) Fail(i int, err *backend.TaskError, _ time.Duration) { w.failed[i] = err }
-func (w *calls) Strangers() []*backend.TaskError                     { return nil }
-func (w *calls) Append(b []byte, i, attempt int, seed uint64) ([]byte, error) {
-	return appendCall(b, w.acts[i], i, attempt, seed)
-}
+func (w *calls) Name(int) string                                                  { return "perform" }
+func (w *calls) Args(i int) string                                                { return fmt.Sprint(w.acts[i].X) }
+func (w *calls) Fail(i int, err *backend.TaskError, _ time.Duration)              { w.failed[i] = err }
+func (w *calls) Strangers() []*backend.TaskError                                  { return nil }
+func (w *calls) Append(b *wire.Batch, i int) error                                { return appendCall(b, w.acts[i], i) }
+func (w *calls) AppendColumn(*wire.Batch, int, int) bool                          { return false }
+func (w *calls) StoreColumn(int, int, wire.ResultReader, int, time.Duration) bool { return false }
 
-func appendCall(b []byte, a act, i, attempt int, seed uint64) ([]byte, error) {
+func appendCall(b *wire.Batch, a act, i int) error {
 	name, err := registry.FuncName(perform)
 	if err != nil {
-		return b, err
+		return err
 	}
-	return wire.AppendCall(b, wire.Call{Func: name, Index: i, Attempt: attempt, Seed: seed}, reflect.TypeOf(perform), []any{a, attempt})
+	return b.Add(wire.Call{Func: name, Index: i}, reflect.TypeOf(perform), []any{a, b.Attempt})
 }
 
-func (w *calls) Store(i int, b []byte, _ int, _ time.Duration) error {
-	v, err := readResult(b)
-	if err == nil {
-		w.out[i], w.done[i] = v, true
-	}
+func (w *calls) Store(i int, v wire.Value, _ int, _ time.Duration) error {
+	err := wire.ReadValueInto(v, &w.out[i])
+	w.done[i] = err == nil
 	return err
-}
-
-func readResult(b []byte) (int, error) {
-	var v int
-	rest, err := wire.Read(b, &v)
-	if err == nil && len(rest) > 0 {
-		err = fmt.Errorf("%d bytes too many", len(rest))
-	}
-	return v, err
 }

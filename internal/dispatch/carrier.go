@@ -27,9 +27,12 @@ import (
 type carrier struct {
 	run    *run
 	link   backend.Carrier
+	traits backend.Traits
 	id     int
 	pace   plan.Pace // used by the loop
 	depth  int       // batches to keep in flight
+	grace  time.Duration
+	parcel wire.Batch // the last one sent; its memory is used again
 	seat   seat
 	room   gate // the loop waits here for a batch to end
 	unhook func() bool
@@ -40,8 +43,10 @@ type carrier struct {
 	ran     int           // calls in batches that have ended since the loop last looked, and
 	took    time.Duration // how long they took
 	gone    error         // why there is no more news
+	full    bool          // it has given calls back unasked: it takes no more
 	expired *batch        // the batch whose call late was killed at its Timeout
 	late    int
+	sending bool          // Send is under way
 	halted  bool          // it was killed because the run was stopped
 	kills   []*time.Timer // that will do so
 }
@@ -49,11 +54,13 @@ type carrier struct {
 // batch is some calls in a worker's hands. It is guarded by run.mu.
 type batch struct {
 	id       uint64
-	calls    []int // their numbers in the run
+	first    int   // the number of call 0 in the run; the others follow it
+	calls    []int // their numbers, where they do not
 	attempt  int
 	answered []bool
 	open     int  // calls that are neither answered nor given back
 	limit    int  // calls from here on were given back
+	sent     bool // the worker has it, so that a Trim finds it there
 	unsent   bool // it did not reach the worker
 	trimming bool
 	firm     bool // a Trim brought nothing back
@@ -66,7 +73,10 @@ var batchID atomic.Uint64
 
 func (r *run) newCarrier(w backend.Carrier, id int) *carrier {
 	traits := r.Backend.Traits()
-	c := &carrier{run: r, link: w, id: id, room: newGate(), depth: traits.InFlight, pace: plan.Pace{Target: traits.Batch, Fixed: r.Batch}}
+	c := &carrier{
+		run: r, link: w, traits: traits, id: id, room: newGate(), depth: traits.InFlight, grace: r.grace(),
+		pace: plan.Pace{Target: traits.Batch, Fixed: r.Batch, Max: traits.MaxBatch},
+	}
 	if c.depth <= 0 {
 		c.depth = 2
 	}
@@ -75,6 +85,9 @@ func (r *run) newCarrier(w backend.Carrier, id int) *carrier {
 	}
 	if r.stream != nil {
 		c.pace.Max = plan.Block
+	}
+	if traits.MaxBatch > 0 {
+		c.pace.Fixed = min(c.pace.Fixed, traits.MaxBatch)
 	}
 	r.mu.Lock()
 	r.regain.Store(true)
@@ -145,11 +158,11 @@ func (c *carrier) leave() {
 // batch beside the one that runs hides the way there and back; near the end it would only wait behind it.
 func (c *carrier) fill() bool {
 	r := c.run
-	flying, gone := c.state()
+	flying, full, gone := c.state()
 	switch {
 	case gone:
 		return false
-	case flying < c.depth && (flying == 0 || r.avail.Load()-r.next.Load() >= int64(r.N)):
+	case flying < c.depth && (flying == 0 || !full && r.avail.Load()-r.next.Load() >= int64(r.N)):
 		if s, ok := r.claim(&c.pace, nil); ok {
 			c.send(s)
 			return true
@@ -160,72 +173,126 @@ func (c *carrier) fill() bool {
 		return r.sleep(&c.seat)
 	}
 	c.room.wait(0, func() bool {
-		now, gone := c.state()
+		now, _, gone := c.state()
 		return gone || now < flying
 	})
 	return true
 }
 
-func (c *carrier) state() (flying int, gone bool) {
+func (c *carrier) state() (flying int, full, gone bool) {
 	c.run.mu.Lock()
 	defer c.run.mu.Unlock()
 	c.pace.Took(c.ran, c.took)
 	c.ran, c.took = 0, 0
-	return len(c.flight), c.gone != nil
+	c.full = c.full && len(c.flight) > 0
+	return len(c.flight), c.full, c.gone != nil
+}
+
+// number returns the number of call k in the run.
+func (b *batch) number(k int) int {
+	if b.calls != nil {
+		return b.calls[k]
+	}
+	return b.first + k
 }
 
 // send encodes the calls of s and hands them over. A call that cannot be encoded fails alone.
 func (c *carrier) send(s span) {
 	r := c.run
-	b := &batch{id: batchID.Add(1), attempt: s.attempt, current: -1}
-	var body []byte
-	for i := s.lo; i < s.hi; i++ {
-		grown, err := r.work.Append(body, i, s.attempt, r.Seed)
-		if err != nil {
-			c.settled(i, r.fail(i, s.attempt, c.id, 0, misuse(err), false))
-			continue
+	b := &batch{id: batchID.Add(1), first: s.lo, attempt: s.attempt, current: -1}
+	p := &c.parcel
+	p.Begin(wire.Head{Seed: r.Seed, Attempt: s.attempt, Timed: r.careful()}, c.traits.Segments)
+	if r.careful() || r.Memo != nil || s.hi-s.lo < 2 || !r.work.AppendColumn(p, s.lo, s.hi) {
+		for i := s.lo; i < s.hi; i++ {
+			if p.N > 0 && p.Size() >= mostBytes {
+				r.mu.Lock()
+				r.giveBackLocked(span{i, s.hi, s.attempt})
+				r.mu.Unlock()
+				break
+			}
+			if c.pack(i, s.attempt) {
+				if b.calls != nil {
+					b.calls = append(b.calls, i)
+				}
+			} else if b.calls == nil { // the others are not neighbours any more
+				b.calls = make([]int, 0, s.hi-s.lo)
+				for k := s.lo; k < i; k++ {
+					b.calls = append(b.calls, k)
+				}
+			}
 		}
-		body = grown
-		b.calls = append(b.calls, i)
 	}
-	n := len(b.calls)
+	n := p.N
 	if n == 0 {
 		return
 	}
 	b.answered, b.open, b.limit = make([]bool, n), n, n
 	r.mu.Lock()
 	c.flight = append(c.flight, b)
+	c.sending = true
 	r.mu.Unlock()
-	err := c.link.Send(backend.Batch{ID: b.id, N: n, Timeout: r.Timeout, Started: r.careful(), Body: body})
-	if err != nil { // the worker is lost, as Recv says next; this batch it never had
-		r.mu.Lock()
-		b.unsent = true
-		r.mu.Unlock()
-	}
+	deadline, _ := r.ctx.Deadline()
+	err := c.link.Send(backend.Batch{ID: b.id, N: n, Timeout: r.Timeout, Deadline: deadline, Started: r.careful(), Body: p.Body, Segments: p.Segments})
+	clear(p.Segments)
+	r.mu.Lock()
+	c.sending = false
+	b.sent = err == nil
+	b.unsent = err != nil // the worker is lost, as Recv says next; this batch it never had
+	r.mu.Unlock()
+	r.rouse(1) // whoever is idle could not take from it before
 	if r.ctx.Err() != nil {
 		c.halt() // the end may have come before the batch had been sent
 	}
 }
 
+// pack adds call i to the parcel, unless it has failed by that, or need not be made.
+func (c *carrier) pack(i, attempt int) bool {
+	r := c.run
+	switch r.find(i, attempt, c.id) {
+	case Hit:
+		c.settledAll(i, i+1)
+		return false
+	case Wait:
+		return false
+	}
+	if err := r.work.Append(&c.parcel, i); err != nil {
+		c.settled(i, r.fail(i, attempt, c.id, 0, misuse(err), false))
+		return false
+	}
+	return true
+}
+
+// mostBytes is from how many bytes on a batch takes no further call.
+const mostBytes = 1 << 20
+
 // settled counts a call that was answered, unless it will be tried again.
 func (c *carrier) settled(i int, again bool) {
-	if again {
+	if !again {
+		c.settledAll(i, i+1)
+	}
+}
+
+func (c *carrier) settledAll(lo, hi int) {
+	r := c.run
+	if lo == hi {
 		return
 	}
-	r := c.run
 	if r.stream != nil {
 		r.mu.Lock()
-		r.stream.ready(i, i+1)
+		r.stream.ready(lo, hi)
 		r.mu.Unlock()
 	}
-	r.settle(1)
+	r.settle(hi - lo)
 }
 
 // news takes in what the worker reports.
 func (c *carrier) news(n backend.Report) {
 	r := c.run
 	r.mu.Lock()
-	c.spoke = true
+	if n.Kind != backend.Trimmed { // which the near end may have said by itself
+		c.spoke = true
+		r.stillborn = 0
+	}
 	at := slices.IndexFunc(c.flight, func(b *batch) bool { return b.id == n.Batch })
 	if at < 0 {
 		r.mu.Unlock()
@@ -255,20 +322,30 @@ func (c *carrier) news(n backend.Report) {
 	c.room.open()
 }
 
-// answer marks call k as answered and returns its number in the run; false: it was before, or there is no such call.
-func (c *carrier) answer(b *batch, k int, took time.Duration) (int, bool) {
+// answer marks those of the calls [lo,hi) as answered that come first and were not, and returns them: there are none
+// that are known in [lo,from). Taken together they took so long.
+func (c *carrier) answer(b *batch, lo, hi int, took time.Duration) (from, to int) {
 	c.run.mu.Lock()
 	defer c.run.mu.Unlock()
-	if k < 0 || k >= b.limit || b.answered[k] {
-		return 0, false
+	hi = min(hi, b.limit)
+	from = max(lo, 0)
+	for from < hi && b.answered[from] {
+		from++
 	}
-	b.answered[k] = true
-	b.open--
-	b.took += took
-	if k == b.current && b.timer != nil {
+	to = from
+	for to < hi && !b.answered[to] {
+		b.answered[to] = true
+		to++
+	}
+	if from >= to {
+		return hi, hi
+	}
+	b.open -= to - from
+	b.took += took / time.Duration(max(1, hi-lo)) * time.Duration(to-from)
+	if from <= b.current && b.current < to && b.timer != nil {
 		b.timer.Stop()
 	}
-	return b.calls[k], true
+	return from, to
 }
 
 func (c *carrier) began(b *batch, k int) {
@@ -285,7 +362,7 @@ func (c *carrier) began(b *batch, k int) {
 		}
 		b.timer = time.AfterFunc(r.patience(), func() { c.expire(b, k) })
 	}
-	i := b.calls[k]
+	i := b.number(k)
 	r.mu.Unlock()
 	r.tell(Event{Kind: Started, Index: i, Attempt: b.attempt, Worker: c.id, At: time.Now()})
 }
@@ -305,34 +382,102 @@ func (c *carrier) expire(b *batch, k int) {
 }
 
 func (c *carrier) done(b *batch, n backend.Report) {
-	r, body := c.run, n.Body
-	each := n.Took / time.Duration(max(1, n.Hi-n.Lo))
-	for k := max(n.Lo, 0); k < min(n.Hi, len(b.calls)); k++ {
-		one, rest, bad := wire.CutFrame(body)
-		body = rest
-		i, first := c.answer(b, k, each)
-		if !first {
-			continue
+	results, bad := wire.ReadResults(n.Body, n.Segments)
+	lo, hi := 0, 0 // results that were kept and are not counted yet
+	defer func() { c.settledAll(lo, hi) }()
+	for k := n.Lo; k < n.Hi; {
+		from, to := c.answer(b, k, n.Hi, n.Took)
+		for ; bad == nil && k < from; k++ {
+			_, bad = results.Next(n.Hi - k)
 		}
-		if bad == nil {
-			bad = r.work.Store(i, one, b.attempt, each)
+		k = to
+		if from == to {
+			return
 		}
-		if bad != nil {
-			c.settled(i, r.fail(i, b.attempt, c.id, each, fmt.Errorf("its result cannot be read: %w", bad), false))
-			continue
+		if from == n.Lo && to == n.Hi && bad == nil && c.stored(b, n, results) {
+			return
 		}
-		r.recovered(i, b.attempt)
-		c.settled(i, false)
-		r.tell(Event{Kind: Finished, Index: i, Attempt: b.attempt, Worker: c.id, At: time.Now(), Took: each})
+		for at := from; at < to; at++ {
+			var v wire.Value
+			if bad == nil {
+				v, bad = results.Next(n.Hi - at)
+			}
+			i, kept := c.result(b, at, v, n.Took/time.Duration(max(1, n.Hi-n.Lo)), bad)
+			if kept && i == hi && lo < hi { // neighbours are counted together
+				hi++
+				continue
+			}
+			c.settledAll(lo, hi)
+			if lo, hi = i, i; kept {
+				hi++
+			}
+		}
+	}
+}
+
+// stored keeps all results of a report at once; false: one by one.
+func (c *carrier) stored(b *batch, n backend.Report, results wire.ResultReader) bool {
+	r := c.run
+	if b.calls != nil || b.attempt > 1 || r.Listen != nil || !results.IsColumn() {
+		return false
+	}
+	lo, hi := b.first+n.Lo, b.first+n.Hi
+	if !r.work.StoreColumn(lo, hi, results, b.attempt, n.Took/time.Duration(hi-lo)) {
+		return false
+	}
+	c.settledAll(lo, hi)
+	return true
+}
+
+// result keeps the result of one call, whose number in the run it returns. When it cannot, the call has failed.
+func (c *carrier) result(b *batch, k int, v wire.Value, took time.Duration, bad error) (i int, kept bool) {
+	r := c.run
+	i = b.number(k)
+	if v.Took > 0 {
+		took = v.Took
+	}
+	if bad == nil {
+		bad = r.work.Store(i, v, b.attempt, took)
+	}
+	if bad != nil {
+		c.settled(i, r.fail(i, b.attempt, c.id, took, fmt.Errorf("its result cannot be read: %w", bad), false))
+		return i, false
+	}
+	r.made(i, true, took)
+	r.recovered(i, b.attempt)
+	if r.Listen != nil {
+		now := time.Now()
+		c.noticed(b, k, now.Add(-took))
+		r.tell(Event{Kind: Finished, Index: i, Attempt: b.attempt, Worker: c.id, At: now, Took: took})
+	}
+	return i, true
+}
+
+// noticed tells that a call was started, where its end is the first that was heard of it.
+func (c *carrier) noticed(b *batch, k int, at time.Time) {
+	r := c.run
+	r.mu.Lock()
+	news := k > b.current
+	b.current = max(b.current, k)
+	r.mu.Unlock()
+	if news {
+		r.tell(Event{Kind: Started, Index: b.number(k), Attempt: b.attempt, Worker: c.id, At: at})
 	}
 }
 
 func (c *carrier) failed(b *batch, n backend.Report) {
-	i, first := c.answer(b, n.Lo, n.Took)
-	if !first {
+	from, to := c.answer(b, n.Lo, n.Lo+1, n.Took)
+	if from == to || from != n.Lo {
 		return
 	}
+	i := b.number(from)
+	if c.run.Listen != nil {
+		c.noticed(b, from, time.Now().Add(-n.Took))
+	}
 	err, verdict, bad := wire.ReadFailure(n.Body)
+	if bad == nil {
+		err = wire.Sound(err)
+	}
 	switch {
 	case bad != nil:
 		err, verdict = fmt.Errorf("its error cannot be read: %w", bad), wire.Final
@@ -340,6 +485,11 @@ func (c *carrier) failed(b *batch, n backend.Report) {
 		err = misuse(err)
 	case c.run.Timeout > 0 && err == backend.ErrTimeout: // itself: a call may return another run's
 		err = c.run.late
+	case errors.Is(err, context.DeadlineExceeded):
+		// The far end watches the run's deadline, too, and its clock may be ahead.
+		if end, ok := c.run.ctx.Deadline(); ok && time.Until(end) < c.grace {
+			<-c.run.ctx.Done()
+		}
 	}
 	c.settled(i, c.run.fail(i, b.attempt, c.id, n.Took, err, verdict == wire.Failed))
 }
@@ -349,6 +499,7 @@ func (c *carrier) trimmed(b *batch, k int) {
 	r := c.run
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	c.full = c.full || !b.trimming && !r.stopped.Load()
 	b.trimming = false
 	b.firm = !c.takeBack(b, max(k, 0))
 }
@@ -358,11 +509,12 @@ func (c *carrier) takeBack(b *batch, k int) bool {
 	var s span // neighbours come back together
 	before := b.open
 	for ; b.limit > k; b.limit-- {
-		i := b.calls[b.limit-1]
+		i := b.number(b.limit - 1)
 		if b.answered[b.limit-1] {
 			continue
 		}
 		b.open--
+		c.run.made(i, false, 0)
 		if i+1 != s.lo {
 			c.run.giveBackLocked(s)
 			s = span{i, i + 1, b.attempt}
@@ -385,7 +537,7 @@ func (r *run) steal() {
 			if at == 0 {
 				n-- // one of them is running
 			}
-			if n > free && !b.trimming && !b.firm {
+			if n > free && b.sent && !b.trimming && !b.firm {
 				from, most, free = c, b, n
 			}
 		}
@@ -403,21 +555,19 @@ func (r *run) steal() {
 // halt asks the worker to end what it runs, and ends it when it has not done so within Grace.
 func (c *carrier) halt() {
 	r := c.run
+	if r.Context.Err() != nil {
+		r.stop(cause(r.Context)) // before anything is taken back and handed out again
+	}
 	r.mu.Lock()
 	ids := lo.Map(c.flight, func(b *batch, _ int) uint64 { return b.id })
+	sending := c.sending
 	r.mu.Unlock()
-	if len(ids) == 0 {
+	if len(ids) == 0 && !sending {
 		return
 	}
-	for _, id := range ids { // all of them first: what is cancelled makes way for the next
-		c.link.Trim(id, 0)
-	}
-	for _, id := range ids {
-		c.link.Cancel(id)
-	}
-	kill := time.AfterFunc(Grace, func() {
+	kill := time.AfterFunc(c.grace, func() {
 		r.mu.Lock()
-		late := lo.SomeBy(c.flight, func(b *batch) bool { return slices.Contains(ids, b.id) })
+		late := sending && c.sending || lo.SomeBy(c.flight, func(b *batch) bool { return slices.Contains(ids, b.id) })
 		c.halted = c.halted || late
 		r.mu.Unlock()
 		if late {
@@ -427,6 +577,12 @@ func (c *carrier) halt() {
 	r.mu.Lock()
 	c.kills = append(c.kills, kill)
 	r.mu.Unlock()
+	for _, id := range ids { // all of them first: what is cancelled makes way for the next
+		c.link.Trim(id, 0)
+	}
+	for _, id := range ids {
+		c.link.Cancel(id)
+	}
 }
 
 // maxStillborn is how many workers in a row may be lost before any news of theirs.
@@ -467,7 +623,7 @@ func (c *carrier) lost(err error) {
 	r.mu.Unlock()
 
 	for _, v := range victims {
-		i := v.b.calls[v.k]
+		i := v.b.number(v.k)
 		why := crash(gone.Cause)
 		switch {
 		case v.b == c.expired && v.k == c.late:
@@ -488,7 +644,10 @@ func (c *carrier) lost(err error) {
 	hopeless := r.stillborn >= maxStillborn
 	over := r.drained()
 	r.mu.Unlock()
-	if hopeless {
+	switch {
+	case gone.Final:
+		r.stop(fmt.Errorf("a worker could not start: %w", gone.Cause))
+	case hopeless:
 		r.stop(fmt.Errorf("%d workers in a row ended before they did anything: %w", maxStillborn, gone.Cause))
 	}
 	if r.stopped.Load() || over {

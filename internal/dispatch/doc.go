@@ -8,6 +8,7 @@
 //	thread.go   a worker in this process: claim, run in place, settle; survives panics and Goexit
 //	watch.go    the look-out over a thread's call where there is a Timeout or someone listens
 //	carrier.go  a worker elsewhere: encode a batch, send, take in news; survives its loss
+//	memo.go     calls whose results are known, or that somebody else makes
 //	failure.go  what a failed attempt means: tried again, kept, or the stop's own doing
 //	stream.go   an endless run: a feeder before it, a consumer behind it, a window between them
 //	gate.go     how those two wait

@@ -53,17 +53,18 @@ func (w work) Name(int) string                             { return "every3rdFai
 func (w work) Args(int) string                             { return "" }
 func (w work) Strangers() []*backend.TaskError             { return nil }
 func (w work) Fail(int, *backend.TaskError, time.Duration) {}
-func (w work) Append(b []byte, i, attempt int, seed uint64) ([]byte, error) {
+func (w work) Append(b *wire.Batch, i int) error {
 	name, err := registry.FuncName(every3rdFailsTwice)
 	if err != nil {
-		return b, err
+		return err
 	}
-	return wire.AppendCall(b, wire.Call{Func: name, Index: i, Attempt: attempt, Seed: seed}, reflect.TypeOf(every3rdFailsTwice), []any{i, attempt})
+	return b.Add(wire.Call{Func: name, Index: i}, reflect.TypeOf(every3rdFailsTwice), []any{i, b.Attempt})
 }
-func (w work) Store(i int, b []byte, _ int, _ time.Duration) error {
-	_, err := wire.Read(b, &w[i])
-	return err
+func (w work) AppendColumn(*wire.Batch, int, int) bool { return false }
+func (w work) Store(i int, v wire.Value, _ int, _ time.Duration) error {
+	return wire.ReadValueInto(v, &w[i])
 }
+func (w work) StoreColumn(int, int, wire.ResultReader, int, time.Duration) bool { return false }
 
 // history is the events of one call.
 type history []dispatch.Event

@@ -3,10 +3,10 @@ package dispatch
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/gojoblib/parallel/backend"
+	"github.com/gojoblib/parallel/internal/wire"
 )
 
 // Misuse is the error of a call that cannot be made at all, wherever it runs: it was not started and is not retried.
@@ -28,12 +28,18 @@ func misuse(err error) *Misuse {
 // fail decides what a failed attempt means for its call and for the run. It returns true when the call will be tried
 // again; else the failure stands. The caller counts the call as settled in that case.
 func (r *run) fail(i, attempt, worker int, took time.Duration, err error, again bool) bool {
-	err = sound(err)
+	r.made(i, false, took)
+	err = wire.Sound(err)
 	failure := &backend.TaskError{Index: i, Name: r.work.Name(i), Args: r.work.Args(i), Attempts: attempt, Err: err}
 	if m, ok := err.(*Misuse); ok {
 		failure.Site, failure.Err, failure.Attempts, again = m.Site, m.Err, 0, false
 	}
 	wait, again := r.again(failure, again)
+	if r.Keep != nil && !again && failure.Attempts > 0 && (!r.stopped.Load() || !causedBy(r.ctx, err)) {
+		var fault error
+		failure.Capsule, fault = r.Keep(failure, r.work)
+		r.fault(fault)
+	}
 	event := Event{Kind: Failed, Index: i, Attempt: attempt, Worker: worker, At: time.Now(), Took: took, Err: failure.Err}
 
 	r.mu.Lock()
@@ -122,24 +128,3 @@ func (r *run) recovered(i, attempt int) {
 func causedBy(ctx context.Context, err error) bool {
 	return errors.Is(err, context.Canceled) || errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))
 }
-
-// sound returns err, or another in its place when looking into it panics, as it does with many a nil pointer in an
-// error: those who look next are the engine and the caller.
-func sound(err error) (safe error) {
-	defer func() {
-		if recover() == nil {
-			return
-		}
-		if p, ok := err.(*backend.PanicError); ok {
-			safe = &backend.PanicError{Value: fmt.Sprintf("%v (%T)", p.Value, p.Value), Stack: p.Stack}
-			return
-		}
-		safe = fmt.Errorf("an error of type %T whose methods panic", err)
-	}()
-	_ = err.Error()
-	errors.Is(err, errSought)
-	return err
-}
-
-// errSought is in no error: looking for it looks at every part of one.
-var errSought = errors.New("sought")

@@ -14,6 +14,7 @@ import (
 	"github.com/gojoblib/parallel/backend"
 	"github.com/gojoblib/parallel/internal/plan"
 	"github.com/gojoblib/parallel/internal/scope"
+	"github.com/gojoblib/parallel/internal/wire"
 )
 
 // Grace is how long a call whose context has ended may take to return before it is given up.
@@ -30,6 +31,9 @@ type Spec struct {
 	Batch     int // calls per chunk or message; 0: by measurement
 	Seed      uint64
 	Listen    func(Event) // called by workers, several at once; nil: nobody listens
+	Memo      Memo        // results of calls that need not be made; nil: none
+	// Keep writes a call that has failed for good to a file, and returns its path; nil: none is kept.
+	Keep func(*backend.TaskError, Work) (string, error)
 }
 
 // Work is the calls of a run, numbered from 0, as whoever declared them keeps them. What a call leaves behind goes
@@ -46,10 +50,14 @@ type Work interface {
 	// Strangers returns the calls whose functions a Carrier's far end could not find. It is asked before anything has
 	// run; a stream, whose calls are not known yet, has none.
 	Strangers() []*backend.TaskError
-	// Append encodes a call for a Carrier; after an error b is as it was.
-	Append(b []byte, i, attempt int, seed uint64) ([]byte, error)
-	// Store keeps an encoded result.
-	Store(i int, b []byte, attempt int, took time.Duration) error
+	// Append adds a call to a batch for a Carrier; after an error the batch is as it was.
+	Append(b *wire.Batch, i int) error
+	// AppendColumn adds the calls [lo,hi) to an empty batch, as a column; false: they are none.
+	AppendColumn(b *wire.Batch, lo, hi int) bool
+	// Store reads and keeps a result.
+	Store(i int, v wire.Value, attempt int, took time.Duration) error
+	// StoreColumn keeps the results of the calls [lo,hi), which are a column; false: not of this type.
+	StoreColumn(lo, hi int, r wire.ResultReader, attempt int, took time.Duration) bool
 	// Fail keeps a call's failure. A run of slices needs nothing here: its failures are in the RunError.
 	Fail(i int, err *backend.TaskError, took time.Duration)
 }
@@ -84,6 +92,7 @@ type run struct {
 	mu        sync.Mutex
 	back      []span // calls that came back, to be claimed again
 	idle      []*seat
+	naps      map[int]*nap   // calls that wait for somebody else's result
 	waiting   map[int]*retry // calls that have failed and are tried again, until one attempt ends it
 	failed    []*backend.TaskError
 	cause     error // what stopped the run, when it was not a failed task
@@ -130,7 +139,7 @@ func newRun(spec Spec, work Work) *run {
 	if spec.Timeout > 0 {
 		r.late = fmt.Errorf("%w after %v", backend.ErrTimeout, spec.Timeout)
 	}
-	r.regain.Store(spec.Retry != nil)
+	r.regain.Store(spec.Retry != nil || spec.Memo != nil)
 	r.done.Add(1)
 	r.ctx, r.cancel = context.WithCancelCause(spec.Context)
 	return r
@@ -232,6 +241,9 @@ func (r *run) hire() {
 		} else {
 			err = fmt.Errorf("cannot start a worker of backend %s: %w", r.Backend.Traits().Name, err)
 		}
+		if r.Context.Err() == nil && r.leftOthers() {
+			return // they go on
+		}
 		r.stop(err)
 		r.left()
 		return
@@ -242,6 +254,9 @@ func (r *run) hire() {
 	r.mu.Unlock()
 	switch w := w.(type) {
 	case backend.InPlacer:
+		if id == 0 && r.Keep != nil {
+			r.refuse(r.work.Strangers())
+		}
 		r.newThread(w, id).start()
 	case backend.Carrier:
 		if id == 0 {
@@ -262,7 +277,7 @@ func (r *run) startWorker() (w backend.Worker, err error) {
 			err = &backend.PanicError{Value: v, Stack: debug.Stack()}
 		}
 	}()
-	if w, err = r.Backend.Start(r.ctx); err == nil && w == nil {
+	if w, err = r.Backend.Start(backend.WithWorkers(r.ctx, r.N)); err == nil && w == nil {
 		err = errors.New("it returned no worker and no error")
 	}
 	return w, err
@@ -282,6 +297,20 @@ func (r *run) left() {
 		}
 		if r.stream != nil {
 			r.stream.consumer.open()
+		}
+	}
+}
+
+// leftOthers counts a worker out, unless it is the last.
+func (r *run) leftOthers() bool {
+	for {
+		n := r.workers.Load()
+		if n <= 1 {
+			return false
+		}
+		if r.workers.CompareAndSwap(n, n-1) {
+			slots.release()
+			return true
 		}
 	}
 }
@@ -453,6 +482,7 @@ func (r *run) stopLocked(why error) {
 			w.timer.Stop()
 		}
 	}
+	r.riseLocked()
 	r.rouseLocked(len(r.idle))
 	if r.stream != nil {
 		r.stream.feeder.open()

@@ -30,6 +30,7 @@ type Thread struct {
 	counted     int          // calls of the chunk below it have been counted as settled
 	lost        int          // calls since then that will be tried again
 	calling     bool         // inside Work.Run
+	failed      bool         // the last call has
 
 	// What is touched once per chunk comes last, and keeps what is touched per call apart from the neighbour's.
 	pace   plan.Pace
@@ -92,6 +93,7 @@ func (t *Thread) Ended(err error) bool {
 		r.tell(Event{Kind: Finished, Index: i, Attempt: attempt, Worker: t.id, At: time.Now(), Took: took})
 		return true
 	}
+	t.failed = true
 	if r.fail(i, attempt, t.id, took, err, true) {
 		t.lost++
 		if r.stream != nil {
@@ -150,9 +152,12 @@ func (t *Thread) chunk() {
 	}
 	from := t.todo.lo
 	for t.todo.lo < t.todo.hi && !r.stopped.Load() {
-		if r.careful() {
+		switch {
+		case r.Memo != nil:
+			t.recall()
+		case r.careful():
 			t.attend()
-		} else {
+		default:
 			t.guarded(t.todo.hi)
 		}
 		if t.gone() {
@@ -170,6 +175,41 @@ func (t *Thread) chunk() {
 		r.unrun = append(r.unrun, t.todo)
 		r.mu.Unlock()
 		t.todo.hi = t.todo.lo
+	}
+}
+
+// recall runs the one call todo.lo, unless its result is known, or somebody else is at it.
+func (t *Thread) recall() {
+	r, i := t.run, t.todo.lo
+	switch r.find(i, t.todo.attempt, t.id) {
+	case Hit:
+		t.todo.lo, t.Index = i+1, i
+		if r.stream != nil {
+			t.Publish()
+		}
+		return
+	case Wait:
+		t.Index = i
+		if r.stream != nil {
+			r.stream.skip(t)
+		}
+		t.lost++
+		t.todo.lo = i + 1
+		return
+	}
+	t.failed = false
+	start := time.Now()
+	if r.careful() {
+		t.attend()
+	} else {
+		t.guarded(i + 1)
+	}
+	switch {
+	case t.gone() || t.failed: // it was told
+	case t.todo.lo == i:
+		r.made(i, false, 0) // the run was stopped before
+	default:
+		r.made(i, true, time.Since(start))
 	}
 }
 

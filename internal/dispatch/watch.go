@@ -35,7 +35,18 @@ const (
 func (r *run) careful() bool { return r.Timeout > 0 || r.Listen != nil }
 
 // patience is how long after its start a call is given up.
-func (r *run) patience() time.Duration { return r.Timeout + min(Grace, math.MaxInt64-r.Timeout) }
+func (r *run) patience() time.Duration { return r.Timeout + min(r.grace(), math.MaxInt64-r.Timeout) }
+
+// grace is how long a call whose context has ended may take to return before it is given up, or its worker killed.
+func (r *run) grace() time.Duration {
+	switch g := r.Backend.Traits().Grace; {
+	case g > 0:
+		return g
+	case g < 0:
+		return 0
+	}
+	return Grace
+}
 
 // attend runs the one call todo.lo, with a clock for those who listen and a watch over its time.
 func (t *Thread) attend() {

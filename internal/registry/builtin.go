@@ -36,8 +36,7 @@ func builtin() []any {
 		strconv.ErrRange, strconv.ErrSyntax,
 		backend.ErrTimeout, backend.ErrMemory, backend.ErrGoexit, backend.ErrNotRun, backend.ErrClosed,
 
-		syscall.Errno(0),
-		(*fs.PathError)(nil), (*os.SyscallError)(nil), (*os.LinkError)(nil), (*strconv.NumError)(nil), (*time.ParseError)(nil),
+		typeOf(syscall.EINVAL), (*fs.PathError)(nil), (*os.SyscallError)(nil), (*os.LinkError)(nil), (*strconv.NumError)(nil), (*time.ParseError)(nil),
 		(*backend.RunError)(nil), (*backend.TaskError)(nil), (*backend.PanicError)(nil), (*backend.CrashError)(nil),
 
 		typeOf(errors.New("")), typeOf(errors.Join(io.EOF)),

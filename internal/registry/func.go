@@ -29,6 +29,18 @@ func FuncName(fn any) (string, error) {
 	return "", fmt.Errorf("%s is not registered; give it to parallel.Main or parallel.Register, or use Prefer(Threads)", name)
 }
 
+// Symbol returns the full name of a function, registered or not; what has none is an error that says so.
+func Symbol(fn any) (string, error) {
+	v := reflect.ValueOf(fn)
+	if v.Kind() != reflect.Func {
+		return "", fmt.Errorf("%T is not a function", fn)
+	}
+	if name, ok := current.Load().names[v.Pointer()]; ok {
+		return name, nil
+	}
+	return symbol(v)
+}
+
 // Func returns the function registered under name.
 func Func(name string) (reflect.Value, bool) {
 	fn, ok := current.Load().funcs[name]

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gojoblib/parallel/backend"
+	"github.com/gojoblib/parallel/internal/scope"
 	"github.com/gojoblib/parallel/internal/worker"
 )
 
@@ -41,7 +42,7 @@ func (r *Remote) Start(ctx context.Context) (backend.Worker, error) {
 	l := &link{remote: r, rng: rand.New(rand.NewPCG(r.Seed, n)), begun: map[uint64]int{}, asked: map[uint64]bool{}}
 	l.news.L, l.orders.L, l.space.L = &l.mu, &l.mu, &l.mu
 	l.served.Go(func() {
-		_ = worker.Serve(context.WithValue(context.Background(), linkKey{}, l), (*farEnd)(l))
+		_ = worker.Serve(context.WithValue(context.Background(), linkKey{}, l), (*farEnd)(l), new(scope.Locals))
 	})
 	return (*nearEnd)(l), nil
 }
@@ -128,6 +129,7 @@ func (n *nearEnd) Send(b backend.Batch) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	asked := b.Started
+	b.Body = slices.Clone(b.Body)
 	b.Started = true // for the books; farEnd keeps from the run what it did not ask for
 	if err := l.put(backend.Order{Batch: b}); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"encoding/binary"
 	"reflect"
 	"strconv"
 )
@@ -80,7 +81,12 @@ func (c slice) encode(e *encoder, p addr) error {
 	}
 	e.uvarint(n + 1)
 	if c.elem.plain {
-		e.b = append(e.b, memory(elems, uintptr(n)*c.elem.size)...)
+		b := memory(elems, uintptr(n)*c.elem.size)
+		if e.segs != nil && len(b) >= SegmentSize {
+			*e.segs = append(*e.segs, b)
+		} else {
+			e.b = append(e.b, b...)
+		}
 		return nil
 	}
 	v := visit{c.typ, elems, n}
@@ -92,6 +98,11 @@ func (c slice) encode(e *encoder, p addr) error {
 }
 
 func (c slice) decode(d *decoder, p addr) error {
+	if d.segs != nil && c.elem.plain {
+		if taken, err := c.adopt(d, p); taken || err != nil {
+			return err
+		}
+	}
 	n, err := d.count(c.elem.cost)
 	if err != nil || n < 0 {
 		return err
@@ -115,6 +126,24 @@ func (c slice) decode(d *decoder, p addr) error {
 	err = decodeAll(d, c.elem, v.UnsafePointer(), n)
 	d.depth--
 	return err
+}
+
+// adopt makes the next segment the slice's memory, where the slice is so large that it travelled in one.
+func (c slice) adopt(d *decoder, p addr) (bool, error) {
+	n, size := binary.Uvarint(d.b)
+	if size <= 0 || n < 2 || c.elem.size == 0 || n-1 < uint64(SegmentSize+c.elem.size-1)/uint64(c.elem.size) {
+		return false, nil
+	}
+	seg, err := d.segs.next()
+	if err != nil {
+		return false, err
+	}
+	if uint64(len(seg))/uint64(c.elem.size) != n-1 || uint64(len(seg))%uint64(c.elem.size) != 0 {
+		return false, damaged("a segment of %d bytes for %d elements of %s", len(seg), n-1, c.elem.typ)
+	}
+	d.b = d.b[size:]
+	setSlice(p, seg, int(n-1))
+	return true, nil
 }
 
 // pointer writes 0 for nil, else 1 and what it points to.

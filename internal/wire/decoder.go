@@ -18,8 +18,9 @@ func damaged(format string, args ...any) error {
 
 // decoder is the state of one value's decoding.
 type decoder struct {
-	b      []byte // what is left
-	budget uint64 // bytes of memory it may still ask for
+	b      []byte    // what is left
+	segs   *Segments // where large slices of plain memory are; nil: in b
+	budget uint64    // bytes of memory it may still ask for
 	depth  int
 	zone   zone // the last one met
 }

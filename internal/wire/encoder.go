@@ -28,6 +28,7 @@ func tooDeep(t reflect.Type) error {
 // encoder is the state of one value's encoding.
 type encoder struct {
 	b     []byte
+	segs  *[][]byte // where large slices of plain memory go; nil: they stay in b
 	depth int
 	path  map[visit]struct{} // what is being encoded, from lightDepth on, and all errors
 
@@ -50,6 +51,23 @@ func (e *encoder) free() []byte {
 	*e = encoder{}
 	encoders.Put(e)
 	return b
+}
+
+// written returns how much was written so far, for cut to forget what follows.
+func (e *encoder) written() (b, segs int) {
+	if e.segs != nil {
+		segs = len(*e.segs)
+	}
+	return len(e.b), segs
+}
+
+// cut forgets what was written since.
+func (e *encoder) cut(b, segs int) {
+	e.b = e.b[:b]
+	if e.segs != nil {
+		clear((*e.segs)[segs:])
+		*e.segs = (*e.segs)[:segs]
+	}
 }
 
 // visit is something that could contain itself. Two of different types may share an address: a struct and its first

@@ -87,8 +87,8 @@ func (e *encoder) error(err error) {
 		return
 	}
 	e.errDepth++
-	if start := len(e.b); e.wasted > maxWasted || !e.typedError(err) {
-		e.b = e.b[:start]
+	if b, segs := e.written(); e.wasted > maxWasted || !e.typedError(err) {
+		e.cut(b, segs)
 		e.foreignError(err)
 	}
 	e.errDepth--
@@ -323,10 +323,10 @@ func (c panicked) encode(e *encoder, p addr) error {
 		e.byte(panickedError)
 		e.error(err)
 	} else {
-		start := len(e.b)
+		b, segs := e.written()
 		e.byte(panickedValue)
 		if err := (holder{reflect.TypeFor[any]()}).encode(e, addr(&panicError.Value)); err != nil {
-			e.b = e.b[:start]
+			e.cut(b, segs)
 			e.byte(panickedText)
 			if errors.Is(err, errCycle) { // fmt would follow it until the stack overflows
 				e.string(fmt.Sprintf("%T, which contains itself", panicError.Value))

@@ -40,3 +40,28 @@ func sliceAt(p addr) (elems addr, n int) {
 
 // alias views b as a string, to look it up: it changes when b does.
 func alias(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// addressOf returns where the description of a type lies.
+func addressOf(t reflect.Type) uintptr { return (*[2]uintptr)(addr(&t))[1] }
+
+// setSlice makes b the memory of the slice at p, which has n elements. b begins where a slice of any type may.
+func setSlice(p addr, b []byte, n int) {
+	*as[sliceHeader](p) = sliceHeader{addr(unsafe.SliceData(b)), n, n}
+}
+
+type sliceHeader struct {
+	data     addr
+	len, cap int
+}
+
+// columnOf views a slice as its memory, and asColumn memory as a slice of n elements.
+func columnOf[T any](s []T) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(s))), uintptr(len(s))*unsafe.Sizeof(*new(T)))
+}
+
+func asColumn[T any](b []byte, n int) []T {
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), n)
+}
+
+// aligned reports whether a value of any type may begin where b does.
+func aligned(b []byte) bool { return uintptr(unsafe.Pointer(unsafe.SliceData(b)))%8 == 0 }

@@ -44,7 +44,22 @@ func (p *plan) typeName() (string, error) {
 // plans holds for every reflect.Type that was asked for its *plan, or the error that refuses it.
 var plans sync.Map
 
+// recent are plans that were asked for, each in the place that its type's address says: most types are found here.
+var recent [1 << 8]atomic.Pointer[plan]
+
 func planOf(t reflect.Type) (*plan, error) {
+	place := &recent[addressOf(t)>>6%uintptr(len(recent))]
+	if p := place.Load(); p != nil && p.typ == t {
+		return p, nil
+	}
+	p, err := lookUp(t)
+	if err == nil {
+		place.Store(p)
+	}
+	return p, err
+}
+
+func lookUp(t reflect.Type) (*plan, error) {
 	if known, ok := plans.Load(t); ok {
 		return verdict(known)
 	}
@@ -100,9 +115,11 @@ func (c compiler) fill(p *plan) (err error) {
 		stack, err := c.plan(reflect.TypeFor[[]byte]())
 		p.codec, p.cost = panicked{stack}, uint64(p.size)
 		return err
-	case reflect.TypeFor[syscall.Errno](): // a uintptr that is a number
-		p.setPlain()
-		return nil
+	case reflect.TypeOf(syscall.EINVAL):
+		if t.Kind() == reflect.Uintptr { // that is a number, which Plan 9 has none of
+			p.setPlain()
+			return nil
+		}
 	}
 	if m, ok := marshalsItself(t); ok {
 		p.codec, p.cost = m, allowance

@@ -1,11 +1,15 @@
 // Package worker is the far end of a carrier's link: it runs the calls that come over it and reports how they ended.
 // It decides nothing else; what is claimed, retried or given up is decided at the near end.
+//
+//	worker.go   Serve: batches one after the other, while orders keep coming in
+//	call.go     one call: read its arguments, make it, answer
+//	lane.go     the same for functions of common types, without reflection
+//	clock.go    the context of a call with a Timeout
 package worker
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"reflect"
 	"runtime/debug"
@@ -14,47 +18,76 @@ import (
 	"time"
 
 	"github.com/gojoblib/parallel/backend"
-	"github.com/gojoblib/parallel/internal/registry"
+	"github.com/gojoblib/parallel/internal/board"
 	"github.com/gojoblib/parallel/internal/scope"
 	"github.com/gojoblib/parallel/internal/wire"
 )
 
+// Desk is a Link whose near end watches the slots of a board: results that fit go there, and are not reported.
+type Desk interface {
+	backend.Link
+	// Slot returns the place of a batch that Next has returned.
+	Slot(batch uint64) (slot board.Slot, gen uint16)
+	// Bell tells the near end to look at the batch, which is over.
+	Bell(batch uint64)
+}
+
 // worker runs batches one after the other, while orders keep coming in.
 type worker struct {
 	link   backend.Link
+	desk   Desk // the link, if it is one
 	ctx    context.Context
-	locals scope.Locals
-	report sync.Mutex // one report at a time
+	locals *scope.Locals
+	funcs  map[string]*function // used so far
+	report sync.Mutex           // one report at a time
 
 	mu     sync.Mutex
 	more   sync.Cond
 	queue  []*job  // the first is being run
-	ended  error   // why no more orders come
+	closed error   // why no more orders come
 	faults []error // of closing what PerWorker opened
 }
 
-// job is a batch in hand. It is guarded by worker.mu.
+// job is a batch in hand. What is not guarded by worker.mu belongs to the goroutine that runs calls.
 type job struct {
 	backend.Batch
 	ctx    context.Context
 	cancel context.CancelFunc
-	begun  int // calls below it have been started
-	limit  int // no call from here on will be
+	slot   board.Slot
+	gen    uint16
+	over   bool // no call will be begun any more; guarded by worker.mu
+
+	calls  *wire.Reader
+	bad    error // why calls cannot be read any further
+	scope  *scope.Scope
+	name   string        // given by Named, of the call under way
+	fn     *function     // of the call under way
+	k      int           // the call under way, or
+	idle   bool          // there is none
+	self   reflect.Value // the context, for functions that are called by reflection
+	start  time.Time     // of the call under way, where someone wants to know how long it takes, else of the job
+	spent  time.Duration // by the calls before, where someone wants to know
+	seen   bool          // the job has begun
+	used   int           // of the slot's arena
+	column int           // the size of a result, where results lie in a column
 }
 
 // Serve runs what the link orders until it says io.EOF, which is no error, or fails. Calls run one at a time, under ctx,
-// on goroutines of Serve's own; whatever befalls one is reported as its failure.
-func Serve(ctx context.Context, link backend.Link) error {
-	w := &worker{link: link, ctx: ctx}
+// on goroutines of Serve's own; whatever befalls one is reported as its failure. What PerWorker opens is kept in locals
+// and closed at the end.
+func Serve(ctx context.Context, link backend.Link, locals *scope.Locals) error {
+	w := &worker{link: link, ctx: ctx, locals: locals, funcs: map[string]*function{}}
+	w.desk, _ = link.(Desk)
 	w.more.L = &w.mu
 	done := make(chan struct{})
-	go w.run(done, nil, nil)
+	go w.run(done, nil)
 	for {
 		o, err := link.Next()
 		if err != nil {
 			w.mu.Lock()
-			w.ended = err
+			w.closed = err
 			for _, j := range w.queue {
+				j.slot.Trim(j.gen, 0)
 				j.cancel() // nobody waits for the answers any more
 			}
 			w.more.Signal()
@@ -64,8 +97,8 @@ func Serve(ctx context.Context, link backend.Link) error {
 		w.order(o)
 	}
 	<-done
-	if !errors.Is(w.ended, io.EOF) {
-		w.faults = append(w.faults, w.ended)
+	if !errors.Is(w.closed, io.EOF) {
+		w.faults = append(w.faults, w.closed)
 	}
 	return errors.Join(w.faults...)
 }
@@ -76,23 +109,51 @@ func (w *worker) order(o backend.Order) {
 	switch {
 	case o.Trim != nil:
 		if j := w.find(o.Trim.Batch); j != nil {
-			j.limit = max(j.begun, min(j.limit, o.Trim.From))
-			w.tell(backend.Report{Batch: j.ID, Kind: backend.Trimmed, Lo: j.limit})
+			if limit, ok := j.slot.Trim(j.gen, o.Trim.From); ok {
+				w.tell(backend.Report{Batch: j.ID, Kind: backend.Trimmed, Lo: limit})
+			}
 		}
 	case o.Cancel != nil:
 		if j := w.find(o.Cancel.Batch); j != nil {
 			j.cancel()
 		}
 	default:
-		j := &job{Batch: o.Batch, limit: o.Batch.N}
-		j.ctx, j.cancel = context.WithCancel(w.ctx)
-		w.queue = append(w.queue, j)
+		w.queue = append(w.queue, w.newJob(o.Batch))
 		w.more.Signal()
 	}
 }
 
+func (w *worker) newJob(b backend.Batch) *job {
+	j := &job{Batch: b, idle: true}
+	if w.desk != nil {
+		j.slot, j.gen = w.desk.Slot(b.ID)
+	} else {
+		j.slot = board.New()
+		j.slot.Open(0, min(max(b.N, 0), board.MaxCalls))
+	}
+	j.ctx, j.cancel = context.WithCancel(w.ctx)
+	if !b.Deadline.IsZero() {
+		j.ctx = until{j.ctx, b.Deadline}
+	}
+	if j.calls, j.bad = wire.ReadBatch(b.Body, b.Segments); j.bad != nil {
+		j.calls = &wire.Reader{}
+	}
+	j.scope = &scope.Scope{Context: j.ctx, Attempt: j.calls.Attempt, Seed: j.calls.Seed, Names: (*naming)(j), Locals: w.locals}
+	return j
+}
+
+// naming tells TaskFrom what the call under way is called.
+type naming job
+
+func (n *naming) Name(int) string {
+	if n.name != "" || n.fn == nil {
+		return n.name
+	}
+	return n.fn.name
+}
+
 func (w *worker) find(batch uint64) *job {
-	if i := slices.IndexFunc(w.queue, func(j *job) bool { return j.ID == batch }); i >= 0 {
+	if i := slices.IndexFunc(w.queue, func(j *job) bool { return j.ID == batch && !j.over }); i >= 0 {
 		return w.queue[i]
 	}
 	return nil
@@ -106,11 +167,11 @@ func (w *worker) tell(r backend.Report) {
 }
 
 // run runs the rest of j, then what is in the queue. A call that ends the goroutine finds another one that goes on.
-func (w *worker) run(done chan struct{}, j *job, body []byte) {
+func (w *worker) run(done chan struct{}, j *job) {
 	returned := false
 	defer func() {
 		if !returned {
-			go w.run(done, j, body)
+			go w.run(done, j)
 		}
 	}()
 	for {
@@ -118,17 +179,8 @@ func (w *worker) run(done chan struct{}, j *job, body []byte) {
 			if j = w.next(); j == nil {
 				break
 			}
-			body = j.Body
 		}
-		for {
-			k, ok := w.begin(j)
-			if !ok {
-				break
-			}
-			var frame []byte
-			var bad error
-			frame, body, bad = wire.CutFrame(body)
-			w.call(j, k, frame, bad)
+		for !w.guarded(j) {
 		}
 		j = nil
 	}
@@ -141,17 +193,18 @@ func (w *worker) run(done chan struct{}, j *job, body []byte) {
 // fault keeps what went wrong beside the calls: it is Serve's error.
 func (w *worker) fault(err error) { w.faults = append(w.faults, err) }
 
-// next returns the next job, the one before it being done; nil: there will be none.
+// next returns the next job, the one before it being over; nil: there will be none.
 func (w *worker) next() *job {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for {
-		if len(w.queue) > 0 && w.queue[0].begun == w.queue[0].limit {
+		if len(w.queue) > 0 && w.queue[0].over {
 			w.queue[0].cancel()
+			w.queue[0] = nil
 			w.queue = w.queue[1:]
 			continue
 		}
-		if w.ended != nil {
+		if w.closed != nil {
 			return nil
 		}
 		if len(w.queue) > 0 {
@@ -161,125 +214,28 @@ func (w *worker) next() *job {
 	}
 }
 
-// begin takes the next call of j.
-func (w *worker) begin(j *job) (int, bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if j.begun == j.limit || w.ended != nil {
-		return 0, false
-	}
-	j.begun++
-	return j.begun - 1, true
-}
-
-// call runs call k of j and reports how it ended.
-func (w *worker) call(j *job, k int, frame []byte, bad error) {
-	start := time.Now()
-	fail := func(err error, v wire.Verdict) {
-		w.tell(backend.Report{Batch: j.ID, Kind: backend.Failed, Lo: k, Hi: k + 1, Took: time.Since(start), Body: wire.AppendFailure(nil, err, v)})
-	}
-	if bad != nil {
-		fail(fmt.Errorf("the batch cannot be read: %w", bad), wire.Refused)
-		return
-	}
-	c, err := prepare(frame)
-	if err != nil {
-		fail(err, wire.Refused)
-		return
-	}
-	if j.Started {
-		w.tell(backend.Report{Batch: j.ID, Kind: backend.Started, Lo: k, Hi: k + 1})
-	}
-	ctx := j.ctx
-	if j.Timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, j.Timeout, errLate)
-		defer cancel()
-	}
-	s := &scope.Scope{Context: ctx, Index: c.Index, Attempt: c.Attempt, Seed: c.Seed, Names: c, Locals: &w.locals}
-
-	ended := false
+// guarded runs calls of j until it is over, and returns true, or one of them panics or ends the goroutine.
+func (w *worker) guarded(j *job) (over bool) {
 	defer func() {
-		if ended {
+		if over || j.idle {
 			return
 		}
 		err := backend.ErrGoexit
 		if v := recover(); v != nil {
 			err = &backend.PanicError{Value: v, Stack: debug.Stack()}
 		}
-		fail(late(ctx, err), wire.Failed)
+		w.fail(j, j.late(err), wire.Failed)
 	}()
-	out, err := c.run(s)
-	ended = true
-	if err = late(ctx, err); err != nil {
-		fail(err, wire.Failed)
-		return
-	}
-	body, err := wire.AppendFrame(nil, func(b []byte) ([]byte, error) {
-		if !out.IsValid() {
-			return b, nil
+	w.perform(j)
+	if w.desk != nil {
+		if !j.calls.Timed {
+			j.spent = time.Since(j.start)
 		}
-		return wire.AppendValue(b, out)
-	})
-	if err != nil {
-		fail(fmt.Errorf("its result: %w", err), wire.Final)
-		return
+		j.slot.Took(max(1, int64(j.spent)))
+		w.desk.Bell(j.ID)
 	}
-	w.tell(backend.Report{Batch: j.ID, Kind: backend.Done, Lo: k, Hi: k + 1, Took: time.Since(start), Body: body})
-}
-
-// late is err, or ErrTimeout when the call's time is up: what it did after that does not count.
-func late(ctx context.Context, err error) error {
-	if context.Cause(ctx) == errLate {
-		return backend.ErrTimeout
-	}
-	return err
-}
-
-// errLate is the cause of a context whose call has used up its time.
-var errLate = fmt.Errorf("%w", backend.ErrTimeout)
-
-// call is a call that is ready to run.
-type call struct {
-	wire.Call
-	fn   reflect.Value
-	args []reflect.Value
-}
-
-func prepare(frame []byte) (*call, error) {
-	head, n, body, err := wire.ReadCall(frame)
-	if err != nil {
-		return nil, fmt.Errorf("the call cannot be read: %w", err)
-	}
-	fn, ok := registry.Func(head.Func)
-	if !ok {
-		return nil, fmt.Errorf("%s is not registered in the worker; give it to parallel.Main or parallel.Register before main does anything else", head.Func)
-	}
-	args, err := wire.ReadArgs(body, n, fn.Type())
-	return &call{head, fn, args}, err
-}
-
-// Name is what TaskFrom calls the call.
-func (c *call) Name(int) string {
-	if c.Call.Name != "" {
-		return c.Call.Name
-	}
-	return c.Func
-}
-
-// run makes the call. out is invalid when the function has no result.
-func (c *call) run(ctx context.Context) (out reflect.Value, err error) {
-	in := c.args
-	if wire.TakesContext(c.fn.Type()) {
-		in = append([]reflect.Value{reflect.ValueOf(&ctx).Elem()}, in...)
-	}
-	outs := c.fn.Call(in)
-	if n := len(outs); n > 0 && outs[n-1].Type() == reflect.TypeFor[error]() {
-		err, _ = outs[n-1].Interface().(error)
-		outs = outs[:n-1]
-	}
-	if len(outs) > 0 {
-		out = outs[0]
-	}
-	return out, err
+	w.mu.Lock()
+	j.over = true
+	w.mu.Unlock()
+	return true
 }
