@@ -1,0 +1,213 @@
+package memo
+
+import (
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"reflect"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gojoblib/parallel/cache"
+	"github.com/gojoblib/parallel/internal/build"
+	"github.com/gojoblib/parallel/internal/registry"
+	"github.com/gojoblib/parallel/internal/wire"
+)
+
+// subject is a function whose results are kept.
+type subject struct {
+	name string
+	settings
+	group    string // of its keys
+	keys     *signature
+	out      reflect.Type // of its value; nil: it has none
+	variadic reflect.Type // of its last parameter, if it takes any number of arguments
+	err      error        // why it cannot be one
+}
+
+// settings are what Options say of a function.
+type settings struct {
+	version  string
+	ignore   []int
+	maxAge   time.Duration
+	validate func(Entry) bool
+	share    bool
+}
+
+// Option is a setting of one function.
+type Option func(*settings)
+
+// Version takes the place of the program's build in the keys: values are found again after a rebuild, as long as v is the
+// same. Whoever gives it promises to change it whenever the function, or anything that it uses, computes something else.
+func Version(v string) Option { return func(s *settings) { s.version = v } }
+
+// Ignore leaves arguments out of the keys, counted from 0 without a leading context: those that do not change the result,
+// such as a logger.
+func Ignore(args ...int) Option {
+	return func(s *settings) { s.ignore = append(s.ignore, args...) }
+}
+
+// MaxAge makes values older than d be computed again. It goes with Options.MaxAge: the shorter one counts.
+func MaxAge(d time.Duration) Option { return func(s *settings) { s.maxAge = d } }
+
+// Validate makes values be computed again of which f says false. It is asked at every hit, by several goroutines at once.
+func Validate(f func(Entry) bool) Option { return func(s *settings) { s.validate = f } }
+
+// Share hands the same value out for hits in RAM, not copies: callers promise not to write to it.
+func Share() Option { return func(s *settings) { s.share = true } }
+
+// Entry is a value that is kept, without the value.
+type Entry struct {
+	Func   string        // the function's full name
+	Stored time.Time     // when
+	Took   time.Duration // what computing it took
+	Size   int64         // bytes, encoded
+}
+
+// Declare sets how calls of fn that are made through runs are kept, for all that begin later. It is an error for a function
+// whose calls cannot be.
+func (m *Memory) Declare(fn any, opts ...Option) error {
+	v := reflect.ValueOf(fn)
+	s := newSubject(fn, opts)
+	if s.err == nil {
+		m.subjects.Store(v.Pointer(), s)
+	}
+	return s.err
+}
+
+// subject returns what is known of fn.
+func (m *Memory) subject(fn any) *subject {
+	v := reflect.ValueOf(fn)
+	if v.Kind() != reflect.Func || v.IsNil() {
+		return &subject{err: fmt.Errorf("%T is no function whose results could be kept", fn)}
+	}
+	if s, ok := m.subjects.Load(v.Pointer()); ok {
+		return s.(*subject)
+	}
+	s, _ := m.subjects.LoadOrStore(v.Pointer(), newSubject(fn, nil))
+	return s.(*subject)
+}
+
+// program is the path of the program's main package: its functions are called main.X in every program.
+var program = sync.OnceValue(func() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Path
+	}
+	return ""
+})
+
+func newSubject(fn any, opts []Option) *subject {
+	s := &subject{}
+	for _, o := range opts {
+		o(&s.settings)
+	}
+	if s.name, s.err = registry.Symbol(fn); s.err != nil {
+		s.err = fmt.Errorf("its results cannot be kept: %w", s.err)
+		return s
+	}
+	t := reflect.TypeOf(fn)
+	first := 0
+	if wire.TakesContext(t) {
+		first = 1
+	}
+	var args []reflect.Type
+	for i := first; i < t.NumIn(); i++ {
+		args = append(args, t.In(i))
+	}
+	for _, i := range s.ignore {
+		if i < 0 || i >= len(args) {
+			s.err = fmt.Errorf("Ignore(%d): %s has %d arguments", i, s.name, len(args))
+			return s
+		}
+		args[i] = nil
+	}
+	if t.IsVariadic() {
+		s.variadic = t.In(t.NumIn() - 1)
+	}
+	n := t.NumOut()
+	if n > 0 && t.Out(n-1) == reflect.TypeFor[error]() {
+		n--
+	}
+	if n > 0 {
+		s.out = t.Out(0)
+		if err := wire.Check(s.out); err != nil {
+			s.err = fmt.Errorf("results of %s cannot be kept: %w", s.name, err)
+			return s
+		}
+	}
+	version := "version " + s.version
+	if s.version == "" {
+		version = "build " + build.ID()
+	}
+	name := s.name
+	if strings.HasPrefix(name, "main.") {
+		name = program() + " " + name
+	}
+	s.group = name + "\n" + version
+	out := ""
+	if s.out != nil {
+		out = s.out.String()
+	}
+	if s.keys, s.err = newSignature(args, name, version, out); s.err != nil {
+		s.err = fmt.Errorf("calls of %s have no keys: %w", s.name, s.err)
+	}
+	return s
+}
+
+// accepts reports whether a value is good enough.
+func (s *subject) accepts(rec cache.Record) bool {
+	if s.maxAge > 0 && time.Since(rec.Stored) > s.maxAge {
+		return false
+	}
+	return s.validate == nil || s.validate(Entry{s.name, rec.Stored, rec.Took, int64(len(rec.Value))})
+}
+
+// key returns the key of a call.
+func (s *subject) key(args []any) (cache.Key, error) {
+	if s.err != nil {
+		return cache.Key{}, s.err
+	}
+	if s.variadic != nil { // the last arguments are one: the slice of them
+		fixed := len(s.keys.args) - 1
+		rest := reflect.MakeSlice(s.variadic, 0, len(args)-fixed)
+		for _, a := range args[fixed:] {
+			v := reflect.New(s.variadic.Elem()).Elem()
+			if a != nil {
+				v.Set(reflect.ValueOf(a))
+			}
+			rest = reflect.Append(rest, v)
+		}
+		args = append(slices.Clone(args[:fixed]), rest.Interface())
+	}
+	d, err := s.keys.key(args)
+	return cache.Key{Group: s.group, Sum: d}, err
+}
+
+// tellRebuilt says once that values of other builds are out of reach.
+func (m *Memory) tellRebuilt(s *subject) {
+	if m.disk == nil || s.version != "" {
+		return
+	}
+	m.rebuilt.Do(func() {
+		m.idle.Go(func() {
+			groups, err := m.disk.Groups()
+			if err != nil || m.ctx.Err() != nil {
+				return
+			}
+			name, _, _ := strings.Cut(s.group, "\n")
+			items := 0
+			for _, g := range groups {
+				if other, _, _ := strings.Cut(g.Name, "\n"); other == name && g.Name != s.group {
+					items += g.Items
+				}
+			}
+			if items > 0 {
+				slog.Info("parallel: the program was rebuilt, so that values which other builds have computed are not used; memo.Version says that they may be",
+					"function", filepath.Base(s.name), "values", items, "dir", m.o.Dir)
+			}
+		})
+	})
+}

@@ -1,0 +1,94 @@
+package parallel
+
+import (
+	"context"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/gojoblib/parallel/internal/dispatch"
+	"github.com/gojoblib/parallel/internal/scope"
+)
+
+// recall is a run's access to what is known of its calls.
+type recall struct {
+	memo    Memoizer
+	declare func(i int) declared
+	put     func(i int, value any) // the result of call i in its place
+
+	mu    sync.Mutex
+	leads map[int]*lead // calls that this run makes for all who wait
+}
+
+// lead is a call that is being made.
+type lead struct {
+	made  func(value any, took time.Duration, ok bool)
+	value any
+}
+
+var _ dispatch.Memo = (*recall)(nil)
+
+// Find looks call i up.
+func (r *recall) Find(i int, again func()) (dispatch.Found, func(), error) {
+	d := r.declare(i)
+	if d.err != nil {
+		return dispatch.Make, nil, &dispatch.Misuse{Site: d.site, Err: d.err}
+	}
+	value, hit, made, wait, err := r.memo.Lookup(d.fn, d.args)
+	switch {
+	case err != nil:
+		return dispatch.Make, nil, err
+	case hit:
+		r.put(i, value)
+		return dispatch.Hit, nil, nil
+	case wait != nil:
+		return dispatch.Wait, wait(again), nil
+	case made != nil:
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.leads == nil {
+			r.leads = map[int]*lead{}
+		}
+		r.leads[i] = &lead{made: made}
+	}
+	return dispatch.Make, nil, nil
+}
+
+// note keeps what call i has returned, until it is known whether that counts.
+func (r *recall) note(i int, value any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if l := r.leads[i]; l != nil {
+		l.value = value
+	}
+}
+
+// Made tells whoever waits how call i has ended.
+func (r *recall) Made(i int, ok bool, took time.Duration) {
+	r.mu.Lock()
+	l := r.leads[i]
+	delete(r.leads, i)
+	r.mu.Unlock()
+	if l != nil {
+		l.made(l.value, took, ok)
+	}
+}
+
+// noting returns fn, which tells r what it returns.
+func noting[A, R any](r *recall, fn func(context.Context, A) (R, error)) func(context.Context, A) (R, error) {
+	return func(ctx context.Context, a A) (R, error) {
+		v, err := fn(ctx, a)
+		if err == nil {
+			r.note(scope.From(ctx).Index, v)
+		}
+		return v, err
+	}
+}
+
+// as returns a value that was kept, which may be a nil of an interface type, as an R.
+func as[R any](value any) (r R) {
+	if value != nil {
+		reflect.ValueOf(&r).Elem().Set(reflect.ValueOf(value))
+	}
+	return r
+}
