@@ -1,5 +1,5 @@
 // Command bench measures the goroutine lane of this project beside its peers and beside the loop that one would write
-// by hand, and prints one Markdown table. It knows no worker processes: those have no peer here.
+// by hand, and prints one Markdown table. Worker processes have a table of their own: see the folder processes.
 package main
 
 import (

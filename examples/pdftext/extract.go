@@ -27,10 +27,10 @@ type Summary struct {
 }
 
 // extract writes the text of a PDF to the file txt, with a form feed after every page as pdftotext does. The file
-// appears when it is complete, or not at all.
+// appears when it is complete, or not at all: until then the text is in the file tmp beside it.
 //
 // It is a top-level function of plain values, so that it can run in a worker process as well as on a goroutine.
-func extract(ctx context.Context, pdf, txt string) (Summary, error) {
+func extract(ctx context.Context, pdf, tmp, txt string) (Summary, error) {
 	start := time.Now()
 	inst, err := instance.Get(ctx)
 	if err != nil {
@@ -52,7 +52,7 @@ func extract(ctx context.Context, pdf, txt string) (Summary, error) {
 
 	var text strings.Builder
 	for i := range count.PageCount {
-		// A goroutine cannot be killed: between two pages is where this task ends when its time is up.
+		// A goroutine cannot be killed, a process need not be: between two pages is where this task ends when its time is up.
 		if ctx.Err() != nil {
 			return Summary{}, context.Cause(ctx)
 		}
@@ -66,7 +66,7 @@ func extract(ctx context.Context, pdf, txt string) (Summary, error) {
 	if ctx.Err() != nil {
 		return Summary{}, context.Cause(ctx)
 	}
-	if err := writeFile(txt, text.String()); err != nil {
+	if err := writeFile(tmp, txt, text.String()); err != nil {
 		return Summary{}, err
 	}
 	return Summary{
@@ -106,12 +106,11 @@ func plain(r rune) rune {
 	return r
 }
 
-// writeFile writes text to path by way of a file beside it, so that nobody ever finds half a text at path.
-func writeFile(path, text string) error {
+// writeFile writes text to path by way of tmp, so that nobody ever finds half a text at path.
+func writeFile(tmp, path, text string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return err
 	}
-	tmp := fmt.Sprintf("%s.%d.tmp", path, os.Getpid())
 	defer os.Remove(tmp) // when something went wrong; after the rename it is not there any more
 	if err := os.WriteFile(tmp, []byte(text), 0o666); err != nil {
 		return err
@@ -119,8 +118,15 @@ func writeFile(path, text string) error {
 	return os.Rename(tmp, path)
 }
 
-// instance is one PDFium for each worker, opened at the worker's first PDF and closed with the worker. An instance does
-// one thing at a time, so more workers than instances would wait for each other.
+// prepare is what a worker process does first, while it may still read the copy of the compiled PDFium, and while no
+// PDF's time is running.
+func prepare(ctx context.Context) error {
+	_, err := instance.Get(ctx)
+	return err
+}
+
+// instance is one PDFium for each worker, opened at its first use there and closed with the worker. An instance does one
+// thing at a time, so more workers than instances would wait for each other.
 var instance = parallel.PerWorker(func() (pdfium.Pdfium, error) {
 	pool, err := engine()
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gojoblib/parallel"
+	"github.com/gojoblib/parallel/memo"
 )
 
 // cube is slow enough that two workers show: real ones decode images, fit models or parse files.
@@ -37,7 +38,7 @@ func power(_ context.Context, x, n int) (int, error) {
 }
 
 func main() {
-	parallel.Main(cube, cubeChecked, power) // first of all: see Prefer(Processes)
+	parallel.Main(cube, cubeChecked, power) // first of all: copies of the program become workers here
 
 	// Ctrl-C ends the context, the context ends the run, and what was computed is kept.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -60,7 +61,13 @@ func run(ctx context.Context, w io.Writer) error {
 	for _, x := range xs {
 		cube(x)
 	}
-	fmt.Fprintf(w, "%-34s %8v\n", "a loop", time.Since(start).Round(time.Millisecond))
+	fmt.Fprintf(w, "%-36s %8v\n", "a loop", time.Since(start).Round(time.Millisecond))
+
+	m, err := memo.New(memo.Options{}) // in RAM; with a Dir, for the next start of the program, too
+	if err != nil {
+		return err
+	}
+	defer m.Close()
 
 	forms := []struct {
 		name string
@@ -77,6 +84,11 @@ func run(ctx context.Context, w io.Writer) error {
 		// The same, shorter.
 		{"Parallel(4)(Each(cube, xs)...)", func() ([]int, error) {
 			return parallel.Collect[int](parallel.Parallel(4, parallel.Context(ctx))(parallel.Each(cube, xs)...))
+		}},
+		// Parallel(n_jobs=4, prefer="processes"): in copies of this program, which may crash or be killed.
+		{"Parallel(4, Prefer(Processes))(...)", func() ([]int, error) {
+			run := parallel.Parallel(4, parallel.Context(ctx), parallel.Prefer(parallel.Processes))
+			return parallel.Collect[int](run(parallel.Each(cube, xs)...))
 		}},
 		// Pool(4).map(cube, xs), checked by the compiler.
 		{"Map(ctx, xs, cube)", func() ([]int, error) {
@@ -114,16 +126,23 @@ func run(ctx context.Context, w io.Writer) error {
 			}
 			return cubes, nil
 		}},
+		// memory.cache(cube): the second time nothing is computed.
+		{"Map(ctx, xs, cube, Memo(m))", func() ([]int, error) {
+			return parallel.Map(ctx, xs, cubeChecked, parallel.NJobs(4), parallel.Memo(m))
+		}},
+		{"... again", func() ([]int, error) {
+			return parallel.Map(ctx, xs, cubeChecked, parallel.NJobs(4), parallel.Memo(m))
+		}},
 	}
 	for _, f := range forms {
 		start := time.Now()
 		cubes, err := f.cube()
 		elapsed := time.Since(start).Round(time.Millisecond)
 		if err != nil {
-			fmt.Fprintf(w, "%-34s %8v  stopped with %d results: %v\n", f.name, elapsed, len(cubes), err)
+			fmt.Fprintf(w, "%-36s %8v  stopped with %d results: %v\n", f.name, elapsed, len(cubes), err)
 			return err
 		}
-		fmt.Fprintf(w, "%-34s %8v  ... %v\n", f.name, elapsed, cubes[len(cubes)-3:])
+		fmt.Fprintf(w, "%-36s %8v  ... %v\n", f.name, elapsed, cubes[len(cubes)-3:])
 	}
 
 	// What goes wrong is told, and costs nothing else: every other result is there.
