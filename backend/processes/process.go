@@ -219,7 +219,7 @@ func newTail(from *os.File) *tail {
 
 func (t *tail) copy(to *os.File) {
 	defer close(t.done)
-	buf := make([]byte, 4<<10)
+	buf := make([]byte, 64<<10) // a whole pipe: with less, a line would be cut in two, and another worker's come between
 	for {
 		n, err := t.from.Read(buf)
 		if n > 0 {
