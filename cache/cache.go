@@ -6,6 +6,7 @@ package cache
 
 import (
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -49,4 +50,11 @@ type Limits struct {
 	Bytes int64         // as Group counts them
 	Items int           // records
 	Age   time.Duration // since the record was last used
+}
+
+func (l Limits) check() error {
+	if l.Bytes < 0 || l.Items < 0 || l.Age < 0 {
+		return fmt.Errorf("cache: limits are positive, 0 is none: %+v", l)
+	}
+	return nil
 }

@@ -211,7 +211,7 @@ func (d *Disk) Get(k Key) (Record, bool) {
 		return Record{}, false
 	}
 	d.count.hits.Add(1)
-	if at := time.Now(); at.Sub(info.ModTime()) > d.grain() {
+	if at := time.Now(); at.Sub(info.ModTime()) > d.grain() || info.ModTime().Sub(at) > skew {
 		_ = os.Chtimes(path, time.Time{}, at) // a folder that cannot be written is read all the same
 	}
 	return rec, true

@@ -343,6 +343,65 @@ func TestOldRecordsGoByThemselves(t *testing.T) {
 	require.NoError(t, d.Close())
 }
 
+// Records of a time that is yet to come are those of a clock that was ahead: nobody has used them since.
+func TestClockThatWasAheadKeepsNothingForEver(t *testing.T) {
+	d := openDisk(t, t.TempDir(), DiskOptions{})
+	ahead := time.Now().Add(1000 * time.Hour)
+	for n := range 4 {
+		k := spread(n)
+		require.NoError(t, d.Put(k, Record{}))
+		if n < 2 {
+			require.NoError(t, os.Chtimes(d.path(&k), ahead, ahead))
+		}
+	}
+	_, ok := d.Get(spread(0))
+	require.True(t, ok)
+	k := spread(0)
+	info, err := os.Stat(d.path(&k))
+	require.NoError(t, err)
+	assert.WithinDuration(t, time.Now(), info.ModTime(), time.Minute, "it is used now")
+	require.NoError(t, d.Reduce(Limits{Items: 3}))
+	for n, want := range []bool{true, false, true, true} {
+		_, ok := d.Get(spread(n))
+		assert.Equal(t, want, ok, n)
+	}
+	k = spread(2)
+	require.NoError(t, os.Chtimes(d.path(&k), ahead, ahead))
+	require.NoError(t, d.Reduce(Limits{Age: time.Hour}))
+	_, ok = d.Get(k)
+	assert.False(t, ok)
+}
+
+// What is not of the cache does no harm, and what the killed have left goes.
+func TestFolderIsTidied(t *testing.T) {
+	dir := t.TempDir()
+	d := openDisk(t, dir, DiskOptions{})
+	require.NoError(t, d.Put(key(1), Record{}))
+	old := time.Now().Add(-time.Minute)
+	leave := func(name string, at time.Time) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, nil, 0o666))
+		require.NoError(t, os.Chtimes(path, at, at))
+		return path
+	}
+	stray := leave("groups/.DS_Store", old)
+	leave(filepath.Join("groups", filepath.Base(d.folder(key(1).Group)), "ab"), old)
+	gone := []string{leave("writing/1-abc-1", old), leave("format-1-abc", old), leave("writing/2-abc-1", time.Now().Add(time.Hour))}
+	kept := []string{stray, leave("writing/3-abc-1", time.Now()), leave("format-3-abc", time.Now()), filepath.Join(dir, formatFile)}
+	require.NoError(t, d.Reduce(Limits{Items: 1}))
+	for _, path := range gone {
+		assert.NoFileExists(t, path)
+	}
+	for _, path := range kept {
+		assert.FileExists(t, path)
+	}
+	_, ok := d.Get(key(1))
+	assert.True(t, ok)
+	require.NoError(t, d.Clear())
+	_, err := d.Groups()
+	require.NoError(t, err)
+}
+
 func TestUseIsNotedFinelyWhereItMatters(t *testing.T) {
 	d := openDisk(t, t.TempDir(), DiskOptions{Bytes: 1 << 20})
 	grain := func(a account) time.Duration {

@@ -1,9 +1,12 @@
 package cache
 
 import (
+	"cmp"
 	"fmt"
 	"hash/maphash"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -40,6 +43,7 @@ type entry struct {
 	key     Key
 	rec     Record
 	cost    int64
+	used    atomic.Int64 // sinceStart, at most finest ago
 	touched atomic.Int64 // Tiered's: when the record on disk was last marked as used
 }
 
@@ -103,8 +107,11 @@ func (r *RAM) entry(k *Key) *entry {
 	l.open.RUnlock()
 	if e == nil {
 		r.misses.Add(1)
-	} else {
-		r.hits.Add(1)
+		return nil
+	}
+	r.hits.Add(1)
+	if at := sinceStart(); at-e.used.Load() > int64(finest) {
+		e.used.Store(at)
 	}
 	return e
 }
@@ -131,22 +138,44 @@ func (r *RAM) Put(k Key, rec Record) error {
 	l.put.Lock()
 	defer l.put.Unlock()
 	r.stores.Add(1)
+	r.replace(h, k, rec)
+	return nil
+}
+
+// Attach adds an Object, of so many bytes, to the record that Get has returned as rec, unless another one has come since.
+func (r *RAM) Attach(k Key, rec Record, object any, size int64) {
+	h, l := r.hash(&k)
+	l.open.RLock()
+	defer l.open.RUnlock()
+	if l.closed || len(rec.Value) == 0 {
+		return
+	}
+	l.put.Lock()
+	defer l.put.Unlock()
+	if e := r.find(h, &k); e != nil && len(e.rec.Value) > 0 && &e.rec.Value[0] == &rec.Value[0] {
+		rec.Object, rec.Size = object, size
+		r.replace(h, k, rec)
+	}
+}
+
+// replace puts a record in place of the key's last one. The caller holds the key's locks.
+func (r *RAM) replace(h uint64, k Key, rec Record) {
 	r.refused.remove(&k)
 	e := &entry{key: k, rec: rec, cost: int64(cap(rec.Value)) + max(rec.Size, 0) + int64(len(k.Group)) + overhead}
-	e.touched.Store(sinceStart())
+	e.used.Store(sinceStart())
+	e.touched.Store(e.used.Load())
 	if prev, ok := r.c.Get(h); ok && (prev.cost < e.cost || e.cost > r.max) {
 		r.c.Del(h) // ristretto makes room for new entries, not for ones that have grown
 	}
 	if e.cost > r.max {
 		r.c.Wait()
-		return nil
+		return
 	}
 	r.c.Set(h, e, e.cost)
 	r.c.Wait()
 	if now, ok := r.c.Get(h); !ok || now != e {
 		r.refused.add(e)
 	}
-	return nil
 }
 
 // Delete forgets the record.
@@ -173,6 +202,89 @@ func (r *RAM) Clear() error {
 	r.c.Clear()
 	r.refused.clear()
 	return nil
+}
+
+// ClearGroup forgets the records of a group.
+func (r *RAM) ClearGroup(group string) error {
+	entries, err := r.entries()
+	if err != nil {
+		return err
+	}
+	r.drop(slices.DeleteFunc(entries, func(e *entry) bool { return e.key.Group != group }))
+	return nil
+}
+
+// Reduce forgets records until all limits hold, those used least recently first; times of use are known to 10 ms. Bytes
+// are those of Stats.
+func (r *RAM) Reduce(l Limits) error {
+	if err := l.check(); err != nil {
+		return err
+	}
+	entries, err := r.entries()
+	if err != nil {
+		return err
+	}
+	bytes, at := int64(0), sinceStart()
+	for _, e := range entries {
+		bytes += e.cost
+	}
+	slices.SortFunc(entries, func(a, b *entry) int { return cmp.Compare(a.used.Load(), b.used.Load()) })
+	n := 0
+	for _, e := range entries {
+		tooMany := l.Items > 0 && len(entries)-n > l.Items
+		tooLarge := l.Bytes > 0 && bytes > l.Bytes
+		if !tooMany && !tooLarge && (l.Age == 0 || at-e.used.Load() <= int64(l.Age)) {
+			break
+		}
+		bytes -= e.cost
+		n++
+	}
+	r.drop(entries[:n])
+	return nil
+}
+
+// entries returns what is kept now, in no order.
+func (r *RAM) entries() ([]*entry, error) {
+	l := &r.lanes[0] // any of them keeps Clear and Close away
+	l.open.RLock()
+	defer l.open.RUnlock()
+	if l.closed {
+		return nil, os.ErrClosed
+	}
+	all := r.refused.all()
+	r.c.IterValues(func(e *entry) bool {
+		all = append(all, e)
+		return false
+	})
+	return all, nil
+}
+
+// drop forgets entries, unless others have come in their places.
+func (r *RAM) drop(entries []*entry) {
+	for _, e := range entries {
+		r.dropOne(e)
+	}
+	l := &r.lanes[0]
+	l.open.RLock()
+	defer l.open.RUnlock()
+	if !l.closed {
+		r.c.Wait() // until they are not counted any more
+	}
+}
+
+func (r *RAM) dropOne(e *entry) {
+	h, l := r.hash(&e.key)
+	l.open.RLock()
+	defer l.open.RUnlock()
+	if l.closed {
+		return
+	}
+	l.put.Lock()
+	defer l.put.Unlock()
+	if r.find(h, &e.key) == e {
+		r.c.Del(h)
+		r.refused.remove(&e.key)
+	}
 }
 
 // lock keeps everybody out of ristretto, whose Clear and Close must be alone.
@@ -271,6 +383,12 @@ func (w *window) remove(k *Key) {
 	defer w.mu.Unlock()
 	delete(w.byKey, *k)
 	w.n.Store(int64(len(w.byKey)))
+}
+
+func (w *window) all() []*entry {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return slices.Collect(maps.Values(w.byKey))
 }
 
 func (w *window) size() int64 {

@@ -2,8 +2,10 @@ package cache
 
 import (
 	"fmt"
+	"os"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/dgraph-io/ristretto/v2"
 	"github.com/stretchr/testify/assert"
@@ -75,6 +77,95 @@ func TestObjectIsKept(t *testing.T) {
 	require.NoError(t, r.Clear())
 	_, ok = r.Get(key(1))
 	assert.False(t, ok)
+}
+
+func TestRAMIsReducedToWhatWasUsedLast(t *testing.T) {
+	r := newRAM(t, 1<<20)
+	has := func() (n []int) {
+		for i := range 10 {
+			k := key(i)
+			if h, _ := r.hash(&k); r.find(h, &k) != nil {
+				n = append(n, i)
+			}
+		}
+		return n
+	}
+	for i := range 10 {
+		require.NoError(t, r.Put(key(i), Record{Value: content(i, 1000)}))
+		k := key(i)
+		r.entry(&k).used.Store(int64(i+1) - int64(time.Hour))
+	}
+	r.Get(key(0)) // used now
+	require.NoError(t, r.Reduce(Limits{}))
+	require.Len(t, has(), 10)
+	require.NoError(t, r.Reduce(Limits{Items: 7}))
+	require.Equal(t, []int{0, 4, 5, 6, 7, 8, 9}, has())
+	each := r.Stats().Bytes / 7
+	require.NoError(t, r.Reduce(Limits{Bytes: 4*each + 1}))
+	require.Equal(t, []int{0, 7, 8, 9}, has())
+	require.Equal(t, 4*each, r.Stats().Bytes)
+	require.NoError(t, r.Reduce(Limits{Age: time.Minute}))
+	require.Equal(t, []int{0}, has())
+	require.ErrorContains(t, r.Reduce(Limits{Age: -1}), "limits are positive")
+	require.NoError(t, r.Close())
+	require.ErrorIs(t, r.Reduce(Limits{Items: 1}), os.ErrClosed)
+	require.ErrorIs(t, r.ClearGroup(""), os.ErrClosed)
+}
+
+// What ristretto has refused is reduced, and cleared, too.
+func TestRefusedRecordsAreReduced(t *testing.T) {
+	r := newRAM(t, 1<<20)
+	refuse := func(k Key) {
+		require.NoError(t, r.Put(k, Record{}))
+		e := r.entry(&k)
+		h, _ := r.hash(&k)
+		r.c.Del(h)
+		r.refused.add(e)
+		_, ok := r.Get(k)
+		require.True(t, ok)
+	}
+	other := key(9)
+	other.Group = "another"
+	for n := range 4 {
+		refuse(key(n))
+		k := key(n)
+		r.entry(&k).used.Store(int64(n) - int64(time.Hour))
+	}
+	refuse(other)
+	require.NoError(t, r.Reduce(Limits{Items: 3}))
+	for n, want := range []bool{false, false, true, true} {
+		_, ok := r.Get(key(n))
+		require.Equal(t, want, ok)
+	}
+	require.NoError(t, r.ClearGroup(key(0).Group))
+	entries, err := r.entries()
+	require.NoError(t, err)
+	require.Len(t, entries, 1)
+	require.Equal(t, other, entries[0].key)
+}
+
+func TestAnObjectIsAttachedToItsRecordOnly(t *testing.T) {
+	r := newRAM(t, 1<<20)
+	k := key(1)
+	require.NoError(t, r.Put(k, Record{Value: []byte("value"), Took: 7}))
+	old, _ := r.Get(k)
+	before := r.Stats().Bytes
+	r.Attach(k, old, "object", 100)
+	now, ok := r.Get(k)
+	require.True(t, ok)
+	require.Equal(t, "object", now.Object)
+	require.Equal(t, old.Took, now.Took)
+	require.Equal(t, before+100, r.Stats().Bytes)
+	require.NoError(t, r.Put(k, Record{Value: []byte("value")}))
+	r.Attach(k, old, "object", 100)
+	now, _ = r.Get(k)
+	require.Nil(t, now.Object, "another record has come")
+	require.NoError(t, r.Delete(k))
+	r.Attach(k, old, "object", 100)
+	_, ok = r.Get(k)
+	require.False(t, ok)
+	require.NoError(t, r.Close())
+	r.Attach(k, old, "object", 100)
 }
 
 func TestRAMNeedsBytes(t *testing.T) {

@@ -193,6 +193,44 @@ func TestDeletedRecordStaysAwayFromRAM(t *testing.T) {
 	}
 }
 
+// As with Delete, whatever removes many at once.
+func TestClearedRecordsStayAwayFromRAM(t *testing.T) {
+	disk := openDisk(t, t.TempDir(), DiskOptions{})
+	s := NewTiered(newRAM(t, 1<<20), disk)
+	for n := range 300 {
+		k := key(1)
+		require.NoError(t, disk.Put(k, Record{}))
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				for range 10 {
+					s.Get(k)
+				}
+			})
+		}
+		if n%2 == 0 {
+			require.NoError(t, s.Clear())
+		} else {
+			require.NoError(t, s.ClearGroup(k.Group))
+		}
+		wg.Wait()
+		_, ok := s.Get(k)
+		require.False(t, ok)
+	}
+}
+
+// One that was read before, and comes to RAM only now, does not.
+func TestWhatWasReadBeforeAClearDoesNotComeToRAM(t *testing.T) {
+	disk := openDisk(t, t.TempDir(), DiskOptions{})
+	s := NewTiered(newRAM(t, 1<<20), disk)
+	k := key(1)
+	for _, clear := range []func() error{s.Clear, func() error { return s.ClearGroup(k.Group) }, func() error { return s.Reduce(Limits{Items: 1}) }} {
+		n := s.of(&k).n
+		require.NoError(t, clear())
+		require.Greater(t, s.of(&k).n, n, "who looked before learns of it")
+	}
+}
+
 func TestHitInRAMCountsAsUseOnDisk(t *testing.T) {
 	disk := openDisk(t, t.TempDir(), DiskOptions{})
 	s := NewTiered(newRAM(t, 1<<20), disk)
@@ -211,4 +249,80 @@ func TestHitInRAMCountsAsUseOnDisk(t *testing.T) {
 	s.ram.entry(&k).touched.Store(sinceStart() - int64(2*markEvery))
 	s.Get(k)
 	assert.WithinDuration(t, time.Now(), used(), time.Minute)
+}
+
+// clearer is a store that can remove many records at once.
+type clearer interface {
+	Store
+	Clear() error
+	ClearGroup(group string) error
+}
+
+func TestAGroupIsClearedAlone(t *testing.T) {
+	for name, open := range stores {
+		t.Run(name, func(t *testing.T) {
+			testkit.Clean(t)
+			s := open(t).(clearer)
+			defer s.Close()
+			for range 2 {
+				for i := range 30 {
+					k := spread(i)
+					k.Group = []string{"a", "b", ""}[i%3]
+					require.NoError(t, s.Put(k, Record{Value: content(i, 10)}))
+				}
+				require.NoError(t, s.ClearGroup("b"))
+				require.NoError(t, s.ClearGroup("nobody's"))
+				for i := range 30 {
+					k := spread(i)
+					k.Group = []string{"a", "b", ""}[i%3]
+					_, ok := s.Get(k)
+					require.Equal(t, i%3 != 1, ok)
+				}
+			}
+			require.NoError(t, s.Clear())
+			for i := range 30 {
+				k := spread(i)
+				k.Group = []string{"a", "b", ""}[i%3]
+				_, ok := s.Get(k)
+				require.False(t, ok)
+			}
+		})
+	}
+}
+
+func TestAGroupIsClearedWhileOthersPut(t *testing.T) {
+	testkit.Clean(t)
+	d := openDisk(t, t.TempDir(), DiskOptions{})
+	defer d.Close()
+	stop := make(chan struct{})
+	var all sync.WaitGroup
+	for g := range 2 {
+		all.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				k := spread(100*g + n%100)
+				assert.NoError(t, d.Put(k, Record{Value: content(n%100, 100)}))
+				if rec, ok := d.Get(k); ok {
+					assert.Equal(t, content(n%100, 100), rec.Value)
+				}
+			}
+		})
+	}
+	for n := range 100 {
+		if n%2 == 0 {
+			assert.NoError(t, d.ClearGroup(spread(0).Group))
+		} else {
+			assert.NoError(t, d.Reduce(Limits{Items: 10}))
+		}
+	}
+	close(stop)
+	all.Wait()
+	require.NoError(t, d.ClearGroup(spread(0).Group))
+	files, _, err := d.walk()
+	require.NoError(t, err)
+	require.Empty(t, files)
 }

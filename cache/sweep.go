@@ -17,19 +17,38 @@ type file struct {
 	shard int   // an index
 	size  int64 // as Group counts it
 	used  int64 // nanoseconds since 1970
+	mark  int64 // its time of modification: used, but where that is yet to come
 }
 
 // Reduce removes records until all limits hold, those used least recently first. Others may put some meanwhile. It waits
 // at most 10 s for another process that does such a thing.
 func (d *Disk) Reduce(l Limits) error {
-	if l.Bytes < 0 || l.Items < 0 || l.Age < 0 {
-		return fmt.Errorf("cache: limits are positive, 0 is none: %+v", l)
+	if err := l.check(); err != nil {
+		return err
 	}
 	return d.failed(d.sweep(bounds{l.Bytes, l.Items, l.Age}.orNone(), roomPatience))
 }
 
 // Clear removes all records.
 func (d *Disk) Clear() error { return d.failed(d.sweep(bounds{}, roomPatience)) }
+
+// ClearGroup removes the records of a group, in about 10 µs each. That there is room again is noticed when the folder is
+// next looked through.
+func (d *Disk) ClearGroup(group string) error {
+	if d.closed.Load() {
+		return os.ErrClosed
+	}
+	files, shards, err := d.walkGroup(d.folder(group), nil, nil)
+	for _, f := range files {
+		if e := os.Remove(f.path); e != nil && !errors.Is(e, fs.ErrNotExist) {
+			err = errors.Join(err, e)
+			continue
+		}
+		shards[f.shard].files--
+	}
+	tidy(shards)
+	return d.failed(err)
+}
 
 func (d *Disk) failed(err error) error {
 	if err == nil {
@@ -82,7 +101,7 @@ func (d *Disk) lookForOld() {
 	if at < next || !d.nextAge.CompareAndSwap(next, at+int64(d.o.Age/8)) {
 		return
 	}
-	if time.Since(time.Unix(0, d.ledger.look().looked)) >= d.o.Age/8 {
+	if time.Since(time.Unix(0, d.ledger.look().looked)).Abs() >= d.o.Age/8 {
 		d.background(func() error { return d.sweep(d.limits(0), 0) })
 	}
 }
@@ -182,7 +201,7 @@ func (d *Disk) cut(files []file, shards []shard, b bounds) (left, oldest int64) 
 		if d.stopped() {
 			break
 		}
-		if info, err := os.Lstat(f.path); err == nil && info.ModTime().UnixNano() != f.used {
+		if info, err := os.Lstat(f.path); b != (bounds{}) && err == nil && info.ModTime().UnixNano() != f.mark {
 			continue // used since
 		}
 		if err := os.Remove(f.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -194,12 +213,17 @@ func (d *Disk) cut(files []file, shards []shard, b bounds) (left, oldest int64) 
 		left -= f.size
 		shards[f.shard].files--
 	}
+	tidy(shards)
+	return left, oldest
+}
+
+// tidy removes folders that are empty.
+func tidy(shards []shard) {
 	for _, s := range shards {
 		if s.files == 0 && os.Remove(s.path) == nil { // not if something has come into it
 			os.Remove(filepath.Dir(s.path))
 		}
 	}
-	return left, oldest
 }
 
 func (d *Disk) stopped() bool {
@@ -224,32 +248,51 @@ func (d *Disk) walk() (files []file, shards []shard, err error) {
 		return nil, nil, err
 	}
 	for _, g := range groups {
-		folder := filepath.Join(d.dir, "groups", g.Name())
-		inGroup, err := list(folder)
+		if !g.IsDir() {
+			continue
+		}
+		if files, shards, err = d.walkGroup(filepath.Join(d.dir, "groups", g.Name()), files, shards); err != nil {
+			return nil, nil, err
+		}
+	}
+	return files, shards, nil
+}
+
+// skew is how far the clocks of machines that share a folder may be apart.
+const skew = time.Minute
+
+// walkGroup adds the files and shards in the folder of a group.
+func (d *Disk) walkGroup(folder string, files []file, shards []shard) ([]file, []shard, error) {
+	inGroup, err := list(folder)
+	if err != nil {
+		return nil, nil, err
+	}
+	future := time.Now().Add(skew).UnixNano()
+	for _, s := range inGroup {
+		if d.stopped() {
+			return nil, nil, os.ErrClosed
+		}
+		if !isHex(s.Name(), 2) || !s.IsDir() {
+			continue
+		}
+		path := filepath.Join(folder, s.Name())
+		records, err := list(path)
 		if err != nil {
 			return nil, nil, err
 		}
-		for _, s := range inGroup {
-			if d.stopped() {
-				return nil, nil, os.ErrClosed
+		shards = append(shards, shard{path: path})
+		for _, r := range records {
+			info, err := r.Info()
+			if err != nil || !isHex(r.Name(), 62) {
+				continue // gone, or not ours
 			}
-			if !isHex(s.Name(), 2) {
-				continue
+			shards[len(shards)-1].files++
+			mark := info.ModTime().UnixNano()
+			used := mark
+			if mark > future { // the clock was ahead then: whoever uses it marks it anew
+				used = 0
 			}
-			path := filepath.Join(folder, s.Name())
-			records, err := list(path)
-			if err != nil {
-				return nil, nil, err
-			}
-			shards = append(shards, shard{path: path})
-			for _, r := range records {
-				info, err := r.Info()
-				if err != nil || !isHex(r.Name(), 62) {
-					continue // gone, or not ours
-				}
-				shards[len(shards)-1].files++
-				files = append(files, file{filepath.Join(path, r.Name()), len(shards) - 1, onDisk(info.Size()), info.ModTime().UnixNano()})
-			}
+			files = append(files, file{filepath.Join(path, r.Name()), len(shards) - 1, onDisk(info.Size()), used, mark})
 		}
 	}
 	return files, shards, nil
@@ -265,35 +308,61 @@ func list(folder string) ([]fs.DirEntry, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return f.ReadDir(-1)
+	entries, err := f.ReadDir(-1)
+	if errors.Is(err, fs.ErrNotExist) { // it was removed just now
+		return nil, nil
+	}
+	return entries, err
 }
 
 func isHex(name string, n int) bool {
 	return len(name) == n && strings.Trim(name, "0123456789abcdef") == ""
 }
 
-// clearWriting removes what writers have left that are no more.
+// clearWriting removes what processes have left that are no more.
 func (d *Disk) clearWriting(age time.Duration) {
-	folder := filepath.Join(d.dir, "writing")
-	entries, _ := list(folder)
+	writing := filepath.Join(d.dir, "writing")
+	entries, _ := list(writing)
 	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil || !info.Mode().IsRegular() || time.Since(info.ModTime()) < age {
+		clearOne(writing, e, age)
+	}
+	entries, _ = list(d.dir)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), formatFile+"-") {
+			clearOne(d.dir, e, age)
+		}
+	}
+	leases := filepath.Join(d.dir, "leases")
+	entries, _ = list(leases) // where each has a file: see leaseFile
+	for _, e := range entries {
+		if info, err := e.Info(); err != nil || time.Since(info.ModTime()).Abs() < age {
 			continue
 		}
-		path := filepath.Join(folder, e.Name())
-		if f, err := os.OpenFile(path, os.O_RDWR, 0); err == nil {
-			ok, err := tryLock(f, beyond)
-			f.Close()
-			if err != nil && time.Since(info.ModTime()) < time.Hour {
-				continue // no locks here
-			}
-			if err == nil && !ok {
-				continue
+		if f, err := os.OpenFile(filepath.Join(leases, e.Name()), os.O_RDWR, 0); err == nil {
+			if ok, _ := tryLock(f, 0); ok {
+				freeLease(f)
+			} else {
+				f.Close()
 			}
 		}
-		os.Remove(path)
 	}
+}
+
+// clearOne removes an unfinished file that nobody holds and that is old enough; a clock that was set back makes it so.
+func clearOne(folder string, e fs.DirEntry, age time.Duration) {
+	info, err := e.Info()
+	if err != nil || !info.Mode().IsRegular() || time.Since(info.ModTime()).Abs() < age {
+		return
+	}
+	path := filepath.Join(folder, e.Name())
+	if f, err := os.OpenFile(path, os.O_RDWR, 0); err == nil {
+		ok, err := tryLock(f, beyond)
+		f.Close()
+		if err == nil && !ok || err != nil && time.Since(info.ModTime()).Abs() < time.Hour { // there are no locks here
+			return
+		}
+	}
+	os.Remove(path)
 }
 
 // Group is what a store holds under one Key.Group.

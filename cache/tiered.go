@@ -76,5 +76,30 @@ func (t *Tiered) replace(k Key, f func() error) error {
 	return f()
 }
 
+// Clear removes all records.
+func (t *Tiered) Clear() error { return t.cut(t.disk.Clear, t.ram.Clear) }
+
+// ClearGroup removes the records of a group.
+func (t *Tiered) ClearGroup(group string) error {
+	return t.cut(func() error { return t.disk.ClearGroup(group) }, func() error { return t.ram.ClearGroup(group) })
+}
+
+// Reduce removes records from the folder, as Disk.Reduce does, and all that are in RAM, from where they would come back.
+func (t *Tiered) Reduce(l Limits) error {
+	return t.cut(func() error { return t.disk.Reduce(l) }, t.ram.Clear)
+}
+
+// cut removes records from disk and then from RAM, where nothing comes afterwards that was read before.
+func (t *Tiered) cut(disk, ram func() error) error {
+	err := disk()
+	for i := range t.stripe {
+		s := &t.stripe[i]
+		s.mu.Lock()
+		s.n++
+		s.mu.Unlock()
+	}
+	return errors.Join(err, ram())
+}
+
 // Close closes both.
 func (t *Tiered) Close() error { return errors.Join(t.ram.Close(), t.disk.Close()) }

@@ -2,6 +2,7 @@ package memo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"time"
@@ -21,16 +22,17 @@ type flight struct {
 // waiter is told when it is worth asking again.
 type waiter struct{ again func() }
 
-// begin looks a call up and decides who makes it: with what is found, or else f, which the caller leads, or waits for.
-func (m *Memory) begin(s *subject, k cache.Key) (rec cache.Record, hit, leads bool, f *flight) {
-	if rec, hit = m.find(s, k); hit {
-		return rec, true, false, nil
+// begin looks a call up and decides who makes it: nobody, as it was found and read, or else f, which the caller leads, or
+// waits for.
+func (m *Memory) begin(s *subject, k cache.Key, read func(cache.Record) error) (hit, leads bool, f *flight) {
+	if m.find(s, k, read) {
+		return true, false, nil
 	}
 	m.mu.Lock()
 	f = m.flights[k]
 	if f != nil {
 		m.mu.Unlock()
-		return rec, false, false, f
+		return false, false, f
 	}
 	f = &flight{}
 	m.flights[k] = f
@@ -39,21 +41,20 @@ func (m *Memory) begin(s *subject, k cache.Key) (rec cache.Record, hit, leads bo
 		release, ok, err := m.disk.TryLease(k)
 		switch {
 		case err != nil:
-			m.fault("taking turns with other processes", err)
+			m.folderFails(err)
 		case !ok:
 			m.await(k, f)
-			return rec, false, false, f
+			return false, false, f
 		}
 		f.release = release
 	}
 	// Whoever had the lease, or led until now, may have left the value.
-	if rec, hit = m.find(s, k); hit {
+	if m.find(s, k, read) {
 		m.end(k, f)
-		return rec, true, false, nil
+		return true, false, nil
 	}
-	m.count.misses.Add(1)
 	m.tellRebuilt(s)
-	return rec, false, true, f
+	return false, true, f
 }
 
 // await waits, beside those who wait for f, for the process that has the lease.
@@ -62,17 +63,20 @@ func (m *Memory) await(k cache.Key, f *flight) {
 	m.mu.Lock()
 	f.stop = stop
 	m.mu.Unlock()
-	m.idle.Go(func() {
+	if !m.background(func() {
 		defer stop()
 		release, err := m.disk.Lease(ctx, k)
 		if err != nil && ctx.Err() == nil {
-			m.fault("taking turns with other processes", err)
+			m.folderFails(err)
 		}
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		f.release = release // and free at once: whoever comes first finds the value, or makes the call
 		m.endLocked(k, f)
-	})
+	}) {
+		stop()
+		m.end(k, f)
+	}
 }
 
 // wake tells all who wait. The caller holds the lock.
@@ -125,33 +129,31 @@ func (m *Memory) join(k cache.Key, f *flight, again func()) (stop func()) {
 
 // Lookup is what runs with parallel.Memo ask; see parallel.Memoizer.
 func (m *Memory) Lookup(fn any, args []any) (value any, hit bool, made func(any, time.Duration, bool), wait func(func()) func(), err error) {
+	if m == nil {
+		return nil, false, nil, nil, errNil
+	}
 	s := m.subject(fn)
 	k, err := s.key(args)
-	if err != nil {
+	if err != nil || m.closed() {
 		return nil, false, nil, nil, err
 	}
-	if m.closed() {
-		return nil, false, nil, nil, nil
-	}
-	rec, hit, leads, f := m.begin(s, k)
-	if hit {
-		if value, err = s.read(rec); err == nil {
-			return value, true, nil, nil, nil
-		}
-		m.damaged(s, k, err)
-		_, hit, leads, f = m.begin(s, k)
-	}
+	hit, leads, f := m.begin(s, k, func(rec cache.Record) (err error) {
+		value, err = m.read(s, k, rec)
+		return err
+	})
 	switch {
-	case hit: // another one, as damaged
-		return nil, false, nil, nil, nil
+	case hit:
+		return value, true, nil, nil, nil
 	case leads:
 		return nil, false, func(v any, took time.Duration, ok bool) { m.made(s, k, f, v, took, ok) }, nil, nil
 	}
 	return nil, false, nil, func(again func()) func() { return m.join(k, f, again) }, nil
 }
 
+var errNil = errors.New("there is no memory: the *memo.Memory is nil")
+
 // read returns the value of a record.
-func (s *subject) read(rec cache.Record) (any, error) {
+func (m *Memory) read(s *subject, k cache.Key, rec cache.Record) (any, error) {
 	switch {
 	case s.out == nil:
 		return nil, nil
@@ -165,18 +167,24 @@ func (s *subject) read(rec cache.Record) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return v.Interface(), nil
+	value := v.Interface()
+	m.share(s, k, rec, value)
+	return value, nil
 }
 
-// damaged forgets a value that cannot be read.
-func (m *Memory) damaged(s *subject, k cache.Key, err error) {
-	m.fault("reading values of "+s.name, err)
-	_ = m.store.Delete(k)
+// share lets the next ones who find the record have the same value, if they may.
+func (m *Memory) share(s *subject, k cache.Key, rec cache.Record, value any) {
+	if s.share && value != nil {
+		m.ram.Attach(k, rec, value, int64(len(rec.Value)))
+	}
 }
 
-// made ends the flight that the caller led, with a value if it has one.
+// made ends the flight that the caller led, with a value if it has one. A call that took no time was not begun.
 func (m *Memory) made(s *subject, k cache.Key, f *flight, value any, took time.Duration, ok bool) {
 	defer m.end(k, f)
+	if took > 0 {
+		m.count.misses.Add(1)
+	}
 	if !ok {
 		return
 	}
@@ -188,7 +196,7 @@ func (m *Memory) made(s *subject, k cache.Key, f *flight, value any, took time.D
 		}
 		b, err := encode(v)
 		if err != nil {
-			m.fault("encoding values of "+s.name, err)
+			m.fault("encoding a value of "+s.name, err)
 			return
 		}
 		rec.Value = b

@@ -2,6 +2,7 @@ package memo
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/gojoblib/parallel/cache"
@@ -18,29 +19,29 @@ type Cached[A, R any] struct {
 // Func returns fn with a memory: joblib's @memory.cache. What cannot be remembered (a closure, an argument that has no key)
 // is the error of every Call.
 func Func[A, R any](m *Memory, fn func(context.Context, A) (R, error), opts ...Option) *Cached[A, R] {
-	return &Cached[A, R]{m, newSubject(fn, opts), fn}
+	s := newSubject(fn, opts)
+	if m == nil {
+		s.err = errNil
+	}
+	return &Cached[A, R]{m, s, fn}
 }
 
 // Call returns fn(ctx, a), made now or before. It calls fn on the calling goroutine, or waits while another goroutine or process
-// makes the same call; waiting ends with ctx. A hit in RAM takes about 300 ns, on disk some 10 to 30 µs.
+// makes the same call (never from within that very call, which would wait for itself); waiting ends with ctx, and, for another process, at most 50 ms after that has ended the call. A hit in
+// RAM takes about 300 ns, on disk some 10 to 30 µs.
 func (c *Cached[A, R]) Call(ctx context.Context, a A) (R, error) {
 	var r R
 	k, err := c.key(&a)
 	if err != nil {
 		return r, err
 	}
+	if c.m.closed() {
+		return c.fn(ctx, a)
+	}
 	for {
-		rec, hit, leads, f := c.m.begin(c.s, k)
+		hit, leads, f := c.m.begin(c.s, k, func(rec cache.Record) error { return c.read(k, rec, &r) })
 		if hit {
-			if c.s.share && rec.Object != nil {
-				return rec.Object.(R), nil
-			}
-			rest, err := wire.Read(rec.Value, &r)
-			if err == nil && len(rest) == 0 {
-				return r, nil
-			}
-			c.m.damaged(c.s, k, err)
-			continue
+			return r, nil
 		}
 		if leads {
 			return c.make(ctx, a, k, f)
@@ -56,6 +57,26 @@ func (c *Cached[A, R]) Call(ctx context.Context, a A) (R, error) {
 	}
 }
 
+// read reads the value of a record.
+func (c *Cached[A, R]) read(k cache.Key, rec cache.Record, r *R) error {
+	if c.s.share && rec.Object != nil {
+		*r = rec.Object.(R)
+		return nil
+	}
+	var v R // not *r, which a record that is damaged could leave half filled
+	rest, err := wire.Read(rec.Value, &v)
+	if err == nil && len(rest) > 0 {
+		err = fmt.Errorf("%d bytes too many", len(rest))
+	}
+	if err == nil {
+		*r = v
+		if c.s.share {
+			c.m.share(c.s, k, rec, v)
+		}
+	}
+	return err
+}
+
 // make makes the call for all who wait.
 func (c *Cached[A, R]) make(ctx context.Context, a A, k cache.Key, f *flight) (r R, err error) {
 	ok := false
@@ -65,7 +86,7 @@ func (c *Cached[A, R]) make(ctx context.Context, a A, k cache.Key, f *flight) (r
 		if ok {
 			v = r
 		}
-		c.m.made(c.s, k, f, v, time.Since(start), ok)
+		c.m.made(c.s, k, f, v, max(time.Since(start), 1), ok)
 	}()
 	r, err = c.fn(ctx, a)
 	ok = err == nil
@@ -79,19 +100,29 @@ func (c *Cached[A, R]) Has(a A) bool {
 		return false
 	}
 	rec, ok := c.m.ram.Get(k)
-	if !ok && c.m.disk != nil {
+	if ok = ok && c.m.accepts(c.s, rec); !ok && c.m.disk != nil {
 		rec, ok = c.m.disk.Get(k)
+		ok = ok && c.m.accepts(c.s, rec)
 	}
-	return ok && c.s.accepts(rec)
+	return ok
 }
 
-// Forget removes the value.
+// Forget removes the value; what other processes have of it in RAM stays there.
 func (c *Cached[A, R]) Forget(a A) error {
 	k, err := c.key(&a)
 	if err != nil {
 		return err
 	}
 	return c.m.store.Delete(k)
+}
+
+// Clear removes the values that Call could find: those of this function, and of its Version or else of this build of the
+// program. What other processes have of them in RAM stays there.
+func (c *Cached[A, R]) Clear() error {
+	if c.s.err != nil {
+		return c.s.err
+	}
+	return c.m.store.ClearGroup(c.s.group)
 }
 
 func (c *Cached[A, R]) key(a *A) (cache.Key, error) {

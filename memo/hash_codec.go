@@ -342,12 +342,11 @@ func (c keyer) encode(h *hasher, p addr) error {
 }
 
 func (c keyer) ask(p addr) (key any, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("it panicked: %v", v)
-		}
-	}()
-	return reflect.NewAt(c.typ, p).Interface().(Keyer).MemoKey()
+	err = contain(func() (err error) {
+		key, err = reflect.NewAt(c.typ, p).Interface().(Keyer).MemoKey()
+		return err
+	})
+	return key, err
 }
 
 // instant is the codec of time.Time. Two locations of one name may follow different rules, "Local" above all: the zone

@@ -65,7 +65,7 @@ type Memory struct {
 	o     Options
 	ram   *cache.RAM
 	disk  *cache.Disk // nil: RAM only
-	store cache.Store
+	store store
 	ctx   context.Context // ends with Close
 	close context.CancelFunc
 	idle  sync.WaitGroup
@@ -75,12 +75,21 @@ type Memory struct {
 	mu      sync.Mutex
 	flights map[cache.Key]*flight
 
-	rebuilt sync.Once
-	warned  sync.Map // what was said once
+	others  func() map[string]int // values of other builds, by function
+	rebuilt sync.Once             // that there are some was said
+	warned  sync.Map              // what was said once
 	count   struct {
 		hits, ramHits, diskHits, misses, stores, errors atomic.Uint64
 		saved                                           atomic.Int64
 	}
+}
+
+// store is where records are: in RAM, or there and on disk.
+type store interface {
+	cache.Store
+	Clear() error
+	ClearGroup(group string) error
+	Reduce(l cache.Limits) error
 }
 
 // New returns a Memory. Several may use one Dir, in this process and in others; they should have the same limits. It is an
@@ -107,14 +116,28 @@ func New(o Options) (*Memory, error) {
 		m.store = cache.NewTiered(ram, m.disk)
 	}
 	m.ctx, m.close = context.WithCancel(context.Background())
+	m.others = sync.OnceValue(m.ofOtherBuilds)
 	return m, nil
 }
 
 // Close releases what the Memory holds; values in Dir stay. Calls go on and find nothing. Again: nil.
 func (m *Memory) Close() error {
-	m.close()
+	m.mu.Lock()
+	m.close() // nothing begins in the background from here on
+	m.mu.Unlock()
 	m.idle.Wait()
 	return m.store.Close()
+}
+
+// background runs f beside the calls; Close waits for it. false: the Memory is closed.
+func (m *Memory) background(f func()) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed() {
+		return false
+	}
+	m.idle.Go(f)
+	return true
 }
 
 func (m *Memory) closed() bool { return m.ctx.Err() != nil }
@@ -126,51 +149,55 @@ type Limits struct {
 	Age   time.Duration // since a value was last used
 }
 
-// Reduce removes the values in Dir that were used least recently, until what is left keeps within the limits, and all that
-// is in RAM, from where it would come back. Without Dir it forgets everything.
-func (m *Memory) Reduce(l Limits) error {
-	err := m.ram.Clear()
-	if m.disk != nil {
-		err = errors.Join(err, m.disk.Reduce(cache.Limits(l)))
-	}
-	return err
-}
+// Reduce removes the values that were used least recently, until what is left keeps within the limits: those in Dir, and then
+// all that is in RAM, from where they would come back; without Dir, those in RAM. Bytes count as for Options.
+func (m *Memory) Reduce(l Limits) error { return m.store.Reduce(cache.Limits(l)) }
 
-// Clear forgets all values, those of other programs that use Dir, too.
-func (m *Memory) Clear() error {
-	err := m.ram.Clear()
-	if m.disk != nil {
-		err = errors.Join(err, m.disk.Clear())
-	}
-	return err
-}
+// Clear forgets all values, those of other programs that use Dir, too; but what these have in RAM stays there.
+func (m *Memory) Clear() error { return m.store.Clear() }
 
 // Stats counts since New.
 type Stats struct {
-	Hits, RAMHits, DiskHits, Misses, Stores uint64
-	Errors                                  uint64        // values that could not be read or kept
-	Bytes                                   int64         // in RAM, now
-	Saved                                   time.Duration // what computing the values of the hits has taken
+	Hits, RAMHits, DiskHits uint64
+	Misses                  uint64        // calls that were made for lack of a value, whatever came of them
+	Stores                  uint64        // values that were kept
+	Errors                  uint64        // values that could not be read or kept
+	Bytes                   int64         // in RAM, now
+	Saved                   time.Duration // what computing the values of the hits has taken
 }
 
 // Stats may be called at any time.
 func (m *Memory) Stats() Stats {
 	c := &m.count
-	return Stats{
+	s := Stats{
 		Hits: c.hits.Load(), RAMHits: c.ramHits.Load(), DiskHits: c.diskHits.Load(), Misses: c.misses.Load(), Stores: c.stores.Load(),
 		Errors: c.errors.Load(), Bytes: m.ram.Stats().Bytes, Saved: time.Duration(c.saved.Load()),
 	}
+	if m.disk != nil {
+		s.Errors += m.disk.Stats().Damaged
+	}
+	return s
 }
 
-// find looks a key up. What is found may be too old for its function.
-func (m *Memory) find(s *subject, k cache.Key) (cache.Record, bool) {
+// find looks a key up and has what is found read, unless it is too old for its function.
+func (m *Memory) find(s *subject, k cache.Key, read func(cache.Record) error) bool {
 	rec, inRAM := m.ram.Get(k)
-	ok := inRAM
-	if m.disk != nil { // also when it is in RAM, to mark it as used
-		rec, ok = m.store.Get(k)
+	found := inRAM && m.accepts(s, rec)
+	if m.disk != nil {
+		if inRAM && !found {
+			_ = m.ram.Delete(k) // another process may have left a better one
+			inRAM = false
+		}
+		rec, found = m.store.Get(k) // also when it is in RAM, to mark it as used
+		found = found && (inRAM || m.accepts(s, rec))
 	}
-	if !ok || !s.accepts(rec) {
-		return rec, false
+	if !found {
+		return false
+	}
+	if err := read(rec); err != nil {
+		m.fault("reading a value of "+s.name, err)
+		_ = m.store.Delete(k)
+		return false
 	}
 	m.count.hits.Add(1)
 	if inRAM {
@@ -179,26 +206,65 @@ func (m *Memory) find(s *subject, k cache.Key) (cache.Record, bool) {
 		m.count.diskHits.Add(1)
 	}
 	m.count.saved.Add(int64(rec.Took))
-	return rec, true
+	return true
+}
+
+// accepts reports whether a value is good enough.
+func (m *Memory) accepts(s *subject, rec cache.Record) bool {
+	maxAge := m.o.MaxAge
+	if s.maxAge > 0 && (maxAge == 0 || s.maxAge < maxAge) {
+		maxAge = s.maxAge
+	}
+	if maxAge > 0 && time.Since(rec.Stored).Abs() > maxAge { // one that is yet to come tells nothing: a clock was set back
+		return false
+	}
+	if s.validate == nil {
+		return true
+	}
+	ok := false
+	if err := contain(func() error {
+		ok = s.validate(Entry{s.name, rec.Stored, rec.Took, int64(len(rec.Value))})
+		return nil
+	}); err != nil {
+		m.warn("validating values of "+s.name, err)
+		return false
+	}
+	return ok
 }
 
 // keep stores what a call has returned.
 func (m *Memory) keep(s *subject, k cache.Key, rec cache.Record) {
-	rec.Stored = time.Now()
+	rec.Stored = time.Now().Round(0) // what counts is the time of day, as on disk
 	if rec.Value == nil {
 		rec.Value = []byte{}
 	}
-	if err := m.store.Put(k, rec); err != nil {
-		m.fault("keeping values of "+s.name+" on disk", err)
-		return
+	switch err := m.store.Put(k, rec); {
+	case err == nil:
+		m.count.stores.Add(1)
+	case m.closed():
+	case errors.Is(err, cache.ErrTooLarge):
+		m.fault("keeping a value of "+s.name+" on disk", err)
+	default:
+		m.count.errors.Add(1)
+		m.folderFails(err)
 	}
-	m.count.stores.Add(1)
 }
 
-// fault counts what went wrong beside the calls, and says it once.
+// fault counts a value that could not be read or kept, and says once what has failed.
 func (m *Memory) fault(what string, err error) {
 	m.count.errors.Add(1)
-	if _, told := m.warned.LoadOrStore(what, true); !told && !errors.Is(err, context.Canceled) {
+	m.warn(what, err)
+}
+
+// folderFails says once that there is something wrong with Dir.
+func (m *Memory) folderFails(err error) { m.warn("using the folder of a memory", err) }
+
+// warn says once what goes wrong beside the calls.
+func (m *Memory) warn(what string, err error) {
+	if m.closed() {
+		return
+	}
+	if _, told := m.warned.LoadOrStore(what, true); !told {
 		slog.Warn("parallel: "+what+" has failed; calls are made and return as ever", "error", err, "dir", m.o.Dir)
 	}
 }

@@ -1,6 +1,8 @@
 package memo
 
 import (
+	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -9,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gojoblib/parallel/cache"
@@ -26,6 +29,7 @@ type subject struct {
 	out      reflect.Type // of its value; nil: it has none
 	variadic reflect.Type // of its last parameter, if it takes any number of arguments
 	err      error        // why it cannot be one
+	told     atomic.Bool  // it was looked whether other builds have left values of it
 }
 
 // settings are what Options say of a function.
@@ -41,7 +45,9 @@ type settings struct {
 type Option func(*settings)
 
 // Version takes the place of the program's build in the keys: values are found again after a rebuild, as long as v is the
-// same. Whoever gives it promises to change it whenever the function, or anything that it uses, computes something else.
+// same. Whoever gives it promises to change it whenever the function, or anything that it uses, computes something else, or a
+// type changes that an interface in its result holds. It does nothing for functions of a main package without a path, one
+// made of files (go run main.go): those of all such programs have the same names.
 func Version(v string) Option { return func(s *settings) { s.version = v } }
 
 // Ignore leaves arguments out of the keys, counted from 0 without a leading context: those that do not change the result,
@@ -53,7 +59,8 @@ func Ignore(args ...int) Option {
 // MaxAge makes values older than d be computed again. It goes with Options.MaxAge: the shorter one counts.
 func MaxAge(d time.Duration) Option { return func(s *settings) { s.maxAge = d } }
 
-// Validate makes values be computed again of which f says false. It is asked at every hit, by several goroutines at once.
+// Validate makes values be computed again of which f says false. It is asked at every hit, by several goroutines at once; one
+// that panics has said false, and that is said once.
 func Validate(f func(Entry) bool) Option { return func(s *settings) { s.validate = f } }
 
 // Share hands the same value out for hits in RAM, not copies: callers promise not to write to it.
@@ -91,12 +98,22 @@ func (m *Memory) subject(fn any) *subject {
 	return s.(*subject)
 }
 
-// program is the path of the program's main package: its functions are called main.X in every program.
+// program is the path of the program's main package, as its functions are called main.X in every program; "": it has none,
+// being made of files that were named on the command line.
 var program = sync.OnceValue(func() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Path != "command-line-arguments" {
 		return info.Path
 	}
 	return ""
+})
+
+// thisBuild stands for the program as it is; where its executable cannot be read, for this process.
+var thisBuild = sync.OnceValue(func() string {
+	id := build.ID()
+	if strings.HasPrefix(id, "unknown") {
+		id += " " + rand.Text()
+	}
+	return "build " + id
 })
 
 func newSubject(fn any, opts []Option) *subject {
@@ -138,18 +155,19 @@ func newSubject(fn any, opts []Option) *subject {
 			return s
 		}
 	}
-	version := "version " + s.version
-	if s.version == "" {
-		version = "build " + build.ID()
-	}
 	name := s.name
-	if strings.HasPrefix(name, "main.") {
+	isMain := strings.HasPrefix(name, "main.")
+	if isMain {
 		name = program() + " " + name
+	}
+	version := "version " + s.version
+	if s.version == "" || isMain && program() == "" {
+		version = thisBuild()
 	}
 	s.group = name + "\n" + version
 	out := ""
 	if s.out != nil {
-		out = s.out.String()
+		out = madeOf(s.out)
 	}
 	if s.keys, s.err = newSignature(args, name, version, out); s.err != nil {
 		s.err = fmt.Errorf("calls of %s have no keys: %w", s.name, s.err)
@@ -157,12 +175,12 @@ func newSubject(fn any, opts []Option) *subject {
 	return s
 }
 
-// accepts reports whether a value is good enough.
-func (s *subject) accepts(rec cache.Record) bool {
-	if s.maxAge > 0 && time.Since(rec.Stored) > s.maxAge {
-		return false
-	}
-	return s.validate == nil || s.validate(Entry{s.name, rec.Stored, rec.Took, int64(len(rec.Value))})
+// madeOf returns what tells a type from all others, those of the same name in other builds, too.
+func madeOf(t reflect.Type) string {
+	h := newHasher()
+	defer h.free()
+	describe(h, t, map[reflect.Type]int{})
+	return h.sum().String()
 }
 
 // key returns the key of a call.
@@ -188,26 +206,47 @@ func (s *subject) key(args []any) (cache.Key, error) {
 
 // tellRebuilt says once that values of other builds are out of reach.
 func (m *Memory) tellRebuilt(s *subject) {
-	if m.disk == nil || s.version != "" {
+	if m.disk == nil || s.version != "" || s.told.Swap(true) {
 		return
 	}
-	m.rebuilt.Do(func() {
-		m.idle.Go(func() {
-			groups, err := m.disk.Groups()
-			if err != nil || m.ctx.Err() != nil {
-				return
-			}
-			name, _, _ := strings.Cut(s.group, "\n")
-			items := 0
-			for _, g := range groups {
-				if other, _, _ := strings.Cut(g.Name, "\n"); other == name && g.Name != s.group {
-					items += g.Items
-				}
-			}
-			if items > 0 {
-				slog.Info("parallel: the program was rebuilt, so that values which other builds have computed are not used; memo.Version says that they may be",
-					"function", filepath.Base(s.name), "values", items, "dir", m.o.Dir)
-			}
-		})
+	m.background(func() {
+		name, _, _ := strings.Cut(s.group, "\n")
+		if n := m.others()[name]; n > 0 {
+			m.rebuilt.Do(func() {
+				slog.Info("parallel: the program was rebuilt, or is another one, so that values which other builds have computed are not used; memo.Version says that they may be",
+					"function", filepath.Base(s.name), "values", n, "dir", m.o.Dir)
+			})
+		}
 	})
+}
+
+// ofOtherBuilds counts, by function, the values in Dir whose keys hold another build than this one.
+func (m *Memory) ofOtherBuilds() map[string]int {
+	items := map[string]int{}
+	groups, err := m.disk.Groups()
+	if err != nil {
+		return items // it will be said of the calls
+	}
+	for _, g := range groups {
+		if name, version, _ := strings.Cut(g.Name, "\n"); strings.HasPrefix(version, "build ") && version != thisBuild() {
+			items[name] += g.Items
+		}
+	}
+	return items
+}
+
+// contain calls a user's function on a goroutine of its own: neither a panic nor a Goexit of it gets further.
+func contain(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		err := errors.New("it called runtime.Goexit")
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("it panicked: %v", p)
+			}
+			done <- err
+		}()
+		err = f()
+	}()
+	return <-done
 }
