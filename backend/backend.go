@@ -36,6 +36,14 @@ type Backend interface {
 	Traits() Traits
 }
 
+// Owner is a Backend that keeps workers from one run to the next. A Pool asks it for some of its own.
+type Owner interface {
+	Backend
+	// Own returns a backend that shares no workers with others and keeps no more than n, and a function that ends those, and
+	// waits for them.
+	Own(n int) (own Backend, free func())
+}
+
 // Traits are the numbers a backend's workers have in common; zero values are sensible.
 type Traits struct {
 	Name     string        // for errors and traces

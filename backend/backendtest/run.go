@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -103,11 +104,7 @@ var runCases = []testCase{
 			w := newCalls(acts)
 			err := dispatch.Do(spec(t, b, func(s *dispatch.Spec) {
 				s.Context, s.N = ctx, 2
-				s.Listen = func(e dispatch.Event) {
-					if e.Kind == dispatch.Started {
-						cancel(errPlanned)
-					}
-				}
+				s.Listeners = []dispatch.Listener{onStart(func() { cancel(errPlanned) })}
 			}), w, len(acts))
 			if err == nil || len(err.Failed) > 0 || !errors.Is(err, context.Canceled) || !errors.Is(err, errPlanned) {
 				t.Fatalf("the error is %v, want context.Canceled and its cause, and no failure", err)
@@ -353,3 +350,15 @@ func runStream(t *testing.T, b backend.Backend, ordered bool, yield func(int) bo
 	}
 	return w
 }
+
+// onStart is called when a call has been started.
+type onStart func()
+
+func (onStart) Begin(dispatch.Work, int, time.Time) error { return nil }
+func (f onStart) Tell(events []dispatch.Event) error {
+	if slices.ContainsFunc(events, func(e dispatch.Event) bool { return e.Kind == dispatch.Started }) {
+		f()
+	}
+	return nil
+}
+func (onStart) End(time.Duration, dispatch.Counts, *backend.RunError) error { return nil }

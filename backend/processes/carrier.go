@@ -303,16 +303,6 @@ func (c *carrier) report(m wire.Frame) {
 	c.killed(forged("a report for batch %d, which it was not given", m.Batch))
 }
 
-// killed is kill for who holds the lock.
-func (c *carrier) killed(cause error) {
-	if c.cause == nil {
-		c.cause = cause
-	}
-	if !c.reaped {
-		c.killGroup()
-	}
-}
-
 // glance takes in what the board says. Only Recv does.
 func (c *carrier) glance() {
 	c.mu.Lock()

@@ -23,3 +23,8 @@ func (w *process) how() (code int, signal, reason string) {
 }
 
 func (w *process) resident() int64 { return 0 }
+
+// ExitCode is the status it ended with, -N where signal N has ended it; once it has ended.
+func (w *process) ExitCode() int {
+	return -1
+}

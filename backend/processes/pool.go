@@ -21,6 +21,9 @@ type pool struct {
 	mu   sync.Mutex
 	idle []*process // the last to be idle comes last
 	told bool       // what the sandbox lacks was said
+	shut bool       // none is kept any more
+	ends []*process // those that are asked to end, and have not
+	most int        // how many are kept; 0: any number
 }
 
 // pools are all pools of the program, by what their workers are like.
@@ -105,6 +108,10 @@ func (p *pool) giveBack(w *process) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.shut || p.most > 0 && len(p.idle) >= p.most {
+		go w.end()
+		return
+	}
 	w.rest = time.AfterFunc(keep, func() { p.retire(w) })
 	p.idle = append(p.idle, w)
 	if !w.alive() { // since a moment ago: nobody will take it
@@ -133,19 +140,37 @@ func closeIdle() {
 	poolsMu.Unlock()
 	var ending sync.WaitGroup
 	for _, p := range all {
-		p.mu.Lock()
-		idle := p.idle
-		p.idle = nil
-		p.mu.Unlock()
-		for _, w := range idle {
-			w.rest.Stop()
-			ending.Go(func() {
-				w.end()
-				<-w.released
-			})
-		}
+		ending.Go(p.endIdle)
 	}
 	ending.Wait()
+}
+
+// endIdle ends the idle workers, and waits for them and for those that are ending.
+func (p *pool) endIdle() {
+	p.mu.Lock()
+	idle, others := p.idle, slices.Clone(p.ends)
+	p.idle = nil
+	p.mu.Unlock()
+	var ending sync.WaitGroup
+	for _, w := range others {
+		ending.Go(func() { <-w.released })
+	}
+	for _, w := range idle {
+		w.rest.Stop()
+		ending.Go(func() {
+			w.end()
+			<-w.released
+		})
+	}
+	ending.Wait()
+}
+
+// free ends the pool: those that are idle, and those that are given back.
+func (p *pool) free() {
+	p.mu.Lock()
+	p.shut = true
+	p.mu.Unlock()
+	p.endIdle()
 }
 
 // warn says, once, what the kernel cannot enforce of the sandbox.

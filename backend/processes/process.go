@@ -129,6 +129,11 @@ func (w *process) alive() bool {
 func (w *process) kill(cause error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.killed(cause)
+}
+
+// killed is kill for who holds the lock.
+func (w *process) killed(cause error) {
 	if w.cause == nil {
 		w.cause = cause
 	}
@@ -139,6 +144,9 @@ func (w *process) kill(cause error) {
 
 // end lets the worker end by itself. It is of no use any more.
 func (w *process) end() {
+	w.pool.mu.Lock()
+	w.pool.ends = append(w.pool.ends, w)
+	w.pool.mu.Unlock()
 	if w.alive() {
 		w.mu.Lock()
 		w.late.Stop()
@@ -159,6 +167,9 @@ func (w *process) drop() {
 	w.mu.Unlock()
 	if last {
 		w.release()
+		w.pool.mu.Lock()
+		w.pool.ends = slices.DeleteFunc(w.pool.ends, func(other *process) bool { return other == w })
+		w.pool.mu.Unlock()
 		close(w.released)
 	}
 }

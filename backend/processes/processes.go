@@ -24,6 +24,7 @@
 //	process.go     one worker process: start, kill, wait
 //	carrier.go     one worker lent to a run: batches out, news in
 //	crash.go       what a dead worker has left behind, as an error
+//	control.go     what parallel.Spawn does with a worker besides
 //	unix.go, ...   what the system has for it
 package processes
 
@@ -181,6 +182,15 @@ func (o *Options) init() ([]byte, error) {
 		return nil, err
 	}
 	return b.Body, nil
+}
+
+// Own returns a backend with the same Options and processes of its own, and what ends those that are idle.
+func (b *Backend) Own(n int) (own backend.Backend, free func()) {
+	if b.err != nil {
+		return b, func() {}
+	}
+	p := &pool{Options: b.pool.Options, setup: b.pool.setup, most: n}
+	return &Backend{pool: p}, p.free
 }
 
 // Traits says that batches last about 2 ms, two of them in a worker's hands.

@@ -130,3 +130,11 @@ func (w *process) how() (code int, signal, reason string) {
 	}
 	return w.state.ExitCode(), "", w.state.String()
 }
+
+// ExitCode is the status it ended with, -N where signal N has ended it; once it has ended.
+func (w *process) ExitCode() int {
+	if ws, ok := w.state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return -int(ws.Signal())
+	}
+	return w.state.ExitCode() // of nil: -1
+}

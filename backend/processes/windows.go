@@ -137,6 +137,11 @@ func (w *process) how() (code int, signal, reason string) {
 	return w.state.ExitCode(), "", w.state.String()
 }
 
+// ExitCode is the status it ended with, -N where signal N has ended it; once it has ended.
+func (w *process) ExitCode() int {
+	return w.state.ExitCode() // of nil: -1
+}
+
 var getProcessMemoryInfo = windows.NewLazySystemDLL("kernel32.dll").NewProc("K32GetProcessMemoryInfo")
 
 // resident is how much memory the worker has been given beside what it shares with others, in bytes, used or not.
