@@ -2,14 +2,14 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
-	"time"
 	"unicode"
-	"unicode/utf8"
 
 	"github.com/klippa-app/go-pdfium"
 	"github.com/klippa-app/go-pdfium/references"
@@ -20,60 +20,46 @@ import (
 	"github.com/gojoblib/parallel"
 )
 
-// Summary is what extract reports of a PDF.
-type Summary struct {
-	Pages, Characters int
-	Seconds           float64
-}
-
-// extract writes the text of a PDF to the file txt, with a form feed after every page as pdftotext does. The file
-// appears when it is complete, or not at all: until then the text is in the file tmp beside it.
+// extract returns the text of a PDF, with a form feed after every page as pdftotext does.
 //
-// It is a top-level function of plain values, so that it can run in a worker process as well as on a goroutine.
-func extract(ctx context.Context, pdf, tmp, txt string) (Summary, error) {
-	start := time.Now()
+// It is a top-level function of plain values, so that it can run in a worker process as well as on a goroutine. And it
+// only returns: a file that it wrote would be missing when its result comes from the cache.
+func extract(ctx context.Context, d document) (string, error) {
 	inst, err := instance.Get(ctx)
 	if err != nil {
-		return Summary{}, err
+		return "", err
 	}
-	data, err := os.ReadFile(pdf)
+	data, err := os.ReadFile(d.path)
 	if err != nil {
-		return Summary{}, err
+		return "", err
+	}
+	if d.sum != "" && d.sum != fmt.Sprintf("%x", sha256.Sum256(data)) {
+		return "", errors.New("it has changed since the run began") // its text would be kept for what it was
 	}
 	doc, err := inst.OpenDocument(&requests.OpenDocument{File: &data})
 	if err != nil {
-		return Summary{}, fmt.Errorf("PDFium says %w", err)
+		return "", fmt.Errorf("PDFium says %w", err)
 	}
 	defer inst.FPDF_CloseDocument(&requests.FPDF_CloseDocument{Document: doc.Document})
 	count, err := inst.FPDF_GetPageCount(&requests.FPDF_GetPageCount{Document: doc.Document})
 	if err != nil {
-		return Summary{}, err
+		return "", err
 	}
 
 	var text strings.Builder
 	for i := range count.PageCount {
 		// A goroutine cannot be killed, a process need not be: between two pages is where this task ends when its time is up.
 		if ctx.Err() != nil {
-			return Summary{}, context.Cause(ctx)
+			return "", context.Cause(ctx)
 		}
 		page, err := pageText(inst, doc.Document, i)
 		if err != nil {
-			return Summary{}, fmt.Errorf("page %d: PDFium says %w", i+1, err)
+			return "", fmt.Errorf("page %d: PDFium says %w", i+1, err)
 		}
 		text.WriteString(page)
 		text.WriteByte('\f')
 	}
-	if ctx.Err() != nil {
-		return Summary{}, context.Cause(ctx)
-	}
-	if err := writeFile(tmp, txt, text.String()); err != nil {
-		return Summary{}, err
-	}
-	return Summary{
-		Pages:      count.PageCount,
-		Characters: utf8.RuneCountInString(text.String()) - count.PageCount, // without the form feeds
-		Seconds:    time.Since(start).Seconds(),
-	}, nil
+	return text.String(), nil
 }
 
 // pageText returns the text of page i. GetPageText would be one call instead of four, but it takes twice the time and
@@ -104,18 +90,6 @@ func plain(r rune) rune {
 		return -1
 	}
 	return r
-}
-
-// writeFile writes text to path by way of tmp, so that nobody ever finds half a text at path.
-func writeFile(tmp, path, text string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
-		return err
-	}
-	defer os.Remove(tmp) // when something went wrong; after the rename it is not there any more
-	if err := os.WriteFile(tmp, []byte(text), 0o666); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
 }
 
 // prepare is what a worker process does first, while it may still read the copy of the compiled PDFium, and while no

@@ -65,6 +65,23 @@ func TestSandboxKeepsToTheDirectory(t *testing.T) {
 	}
 }
 
+// A pipe that nobody writes to cannot be opened. With -cache it is not the program that tries.
+func TestPipeIsARow(t *testing.T) {
+	dir := folder(t, map[string]string{"a.txt": "LICENSES.md"})
+	if err := syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("pipe", filepath.Join(dir, "a.pdf")); err != nil {
+		t.Fatal(err)
+	}
+	for _, cache := range []string{"", t.TempDir()} {
+		got, err := rows(t, t.Context(), options{processes: true, dir: dir, cache: cache, n: 1, out: t.TempDir(), timeout: time.Second})
+		if err == nil || got["a.pdf"] != "- - timed out after 1s" {
+			t.Errorf("error %v, row %s", err, got["a.pdf"])
+		}
+	}
+}
+
 // workers returns the worker processes of the process pid that are ready: the sandbox is the last thing on their way.
 func workers(pid int) (pids []int) {
 	dirs, _ := filepath.Glob("/proc/[0-9]*")

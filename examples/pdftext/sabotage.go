@@ -60,18 +60,15 @@ func writeMisdeeds(deeds []string) (dir string, err error) {
 	return dir, err
 }
 
-// sabotaged is extract in a program that was called with -sabotage. A PDF that takes over the code that reads it is
-// rare; here is what it could try then, written on its first line. What nothing stops is an error, too, that says so.
-func sabotaged(ctx context.Context, pdf, tmp, txt string) (Summary, error) {
-	data, err := os.ReadFile(pdf)
+// misbehave stands in for extract where the file is a misdeed. A PDF that takes over the code that reads it is rare; here
+// is what it could try then, written on its first line. What nothing stops is an error, too, that says so.
+func misbehave(_ context.Context, d document) (string, error) {
+	data, err := os.ReadFile(d.path)
 	if err != nil {
-		return Summary{}, err
+		return "", err
 	}
 	line, _, _ := bytes.Cut(data, []byte("\n"))
-	deed, ok := strings.CutPrefix(string(line), header)
-	if !ok {
-		return extract(ctx, pdf, tmp, txt)
-	}
+	deed := strings.TrimPrefix(string(line), header)
 	switch verb(deed) {
 	case "hang":
 		select {} // the context may end: nobody listens
@@ -105,5 +102,5 @@ func sabotaged(ctx context.Context, pdf, tmp, txt string) (Summary, error) {
 	if err == nil {
 		err = fmt.Errorf("nothing stopped it: %s", deed)
 	}
-	return Summary{}, err
+	return "", err
 }
