@@ -50,6 +50,12 @@
 // never wait for each other. A run knows that it is nested by the context of its call, or, without it, by its
 // goroutine; a goroutine that a call has started should pass the context on.
 //
+// # Pools
+//
+// A run brings its own workers. A [Pool] keeps some for any number of callers: [Apply] and [ApplyAsync] make single
+// calls on them, [On] whole runs. A call that waits for its own pool lends its worker to what it waits for, so that it
+// must pass on the context that it was given.
+//
 // # Tasks that depend on each other
 //
 // Calls are taken several at a time when they are fast, so one must not wait for another: that needs [BatchSize](1)

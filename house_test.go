@@ -18,7 +18,7 @@ import (
 // arrows is who may import whom: each package of the module with the ones of ours, and of others', that it may use.
 // Tests are free.
 var arrows = map[string]string{
-	".":                         "backend backend/processes backend/threads internal/child internal/dispatch internal/plan internal/registry internal/replay internal/scope internal/wire internal/worker github.com/samber/lo",
+	".":                         "backend backend/processes backend/threads internal/child internal/dispatch internal/plan internal/registry internal/replay internal/scope internal/wire internal/worker github.com/samber/lo golang.org/x/term",
 	"backend":                   "",
 	"backend/backendtest":       "backend internal/dispatch internal/registry internal/wire",
 	"backend/processes":         "backend internal/board internal/build internal/child internal/registry internal/wire golang.org/x/sys",

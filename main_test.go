@@ -15,7 +15,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	Main(cube, cubeOf, do, box, unbox, throw, panicsLate, refuses, run, repeated, where, errBoom)
+	Main(cube, cubeOf, do, box, unbox, throw, panicsLate, refuses, run, repeated, where, poolDeed, waits, failingInit, part, initially, takesAny, countPrimes, errBoom)
 	testkit.Main(m)
 }
 

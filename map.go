@@ -26,6 +26,7 @@ func Starmap[A, B, R any](ctx context.Context, in iter.Seq2[A, B], fn func(conte
 	if in == nil {
 		c.fault("Starmap was given a nil input")
 	}
+	c.fn = fn
 	if fn == nil {
 		c.fault("Starmap was given a nil function")
 	}
@@ -51,7 +52,7 @@ func mapped[A, R any](c *config, l lane[A, R], in []A) ([]R, error) {
 	spec, err := c.spec()
 	w := &array[A, R]{lane: l, in: in, out: make([]R, len(in))}
 	w.recall(c, &spec)
-	return w.out, w.do(spec, err)
+	return w.out, w.do(c, spec, err)
 }
 
 // Zip pairs the elements of two slices and stops at the end of the shorter, as Python's zip does.

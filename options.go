@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"strconv"
@@ -17,6 +18,7 @@ import (
 	"github.com/gojoblib/parallel/internal/dispatch"
 	"github.com/gojoblib/parallel/internal/plan"
 	"github.com/gojoblib/parallel/internal/replay"
+	"github.com/gojoblib/parallel/internal/scope"
 	"github.com/gojoblib/parallel/internal/wire"
 )
 
@@ -35,7 +37,15 @@ type config struct {
 	n         NJobs           // workers wanted; -1: all CPUs
 	hint      Hint            // where to run, when backend is nil
 	backend   backend.Backend // the caller's own
-	timeout   time.Duration   // per attempt; 0: none
+	pool      *Pool           // whose workers, when neither of the two says
+	fn        any             // that all calls are of; nil: each has its own
+	observer  Observer        // nil: none; as those that follow
+	trace     *tracer
+	explain   func(Explanation)
+	progress  io.Writer
+	foreign   bool          // applying options of a With outside of the task that starts the run
+	entered   bool          // the pool knows of the run
+	timeout   time.Duration // per attempt; 0: none
 	retry     func(err error, attempt int) (time.Duration, bool)
 	keepGoing bool
 	batch     int // tasks per chunk or message; 0: by measurement
@@ -47,7 +57,7 @@ type config struct {
 	faults    []error
 }
 
-type optionSet uint16
+type optionSet uint32
 
 const (
 	optNJobs optionSet = 1 << iota
@@ -63,13 +73,20 @@ const (
 	optSeed
 	optCapsules
 	optMemo
+	optOn
+	optProgress
+	optObserve
+	optTrace
+	optExplain
 
-	optEverywhere = optPrefer | optBackend | optTimeout | optRetry | optBatchSize | optSeed | optCapsules | optMemo
+	optEverywhere = optPrefer | optBackend | optTimeout | optRetry | optBatchSize | optSeed | optCapsules | optMemo | optOn |
+		optProgress | optObserve | optTrace | optExplain
 )
 
 var optionNames = map[optionSet]string{
 	optNJobs: "NJobs", optPrefer: "Prefer", optBackend: "Backend", optContext: "Context", optTimeout: "Timeout", optRetry: "Retry (or RetryIf)",
-	optKeepGoing: "KeepGoing", optBatchSize: "BatchSize", optPreDispatch: "PreDispatch", optUnordered: "Unordered", optSeed: "Seed", optCapsules: "Capsules", optMemo: "Memo",
+	optKeepGoing: "KeepGoing", optBatchSize: "BatchSize", optPreDispatch: "PreDispatch", optUnordered: "Unordered", optSeed: "Seed", optCapsules: "Capsules", optMemo: "Memo", optOn: "On",
+	optProgress: "Progress", optObserve: "Observe", optTrace: "Trace", optExplain: "Explain",
 }
 
 // whyNot says what to do instead of giving an option to a function that does not take it.
@@ -78,6 +95,7 @@ var whyNot = map[optionSet]string{
 	optContext:     "the context is its first argument",
 	optKeepGoing:   "every item of a stream carries its own error, and break stops the run",
 	optPreDispatch: "its tasks are all known; PreDispatch is for Stream and Imap",
+	optOn:          "it has workers of its own",
 	optUnordered:   "its results have their places; use Stream or ImapUnordered",
 }
 
@@ -101,6 +119,9 @@ func (c *config) take(o optionSet) bool {
 			if o == optUnordered && strings.HasPrefix(c.caller, "Imap") {
 				why = "Imap is ordered, ImapUnordered is not"
 			}
+			if c.caller == "Spawn" && o != optContext {
+				why = "it makes one call, once, in a new process"
+			}
 			c.fault("%s does not apply to %s: %s", optionNames[o], c.caller, why)
 		}
 		return false
@@ -123,6 +144,7 @@ type defaultsKey struct{}
 type defaults struct {
 	opts  []Option
 	outer *defaults
+	task  *scope.Scope // in which they were made
 }
 
 // With returns a context that carries defaults for every run under it, as joblib.parallel_config does: an option given
@@ -134,7 +156,7 @@ func With(ctx context.Context, opts ...Option) context.Context {
 		ctx = context.Background()
 	}
 	outer, _ := ctx.Value(defaultsKey{}).(*defaults)
-	return context.WithValue(ctx, defaultsKey{}, &defaults{opts, outer})
+	return context.WithValue(ctx, defaultsKey{}, &defaults{opts, outer, scope.From(ctx)})
 }
 
 // configure adds up the options of a run in c, which says what is asked for so far.
@@ -151,6 +173,7 @@ func configure(c *config, opts []Option) {
 	if d, ok := c.ctx.Value(defaultsKey{}).(*defaults); ok {
 		c.inherit(d)
 	}
+	c.inheritPool(opts)
 	for _, o := range opts {
 		if o == nil {
 			c.fault("a nil Option is given to %s", c.caller)
@@ -168,7 +191,38 @@ func configure(c *config, opts []Option) {
 	}
 }
 
+// inheritPool applies the options of the pool that the run is on, as On among its own options or its defaults says. An
+// explicit Prefer or Backend wins over a default.
+func (c *config) inheritPool(opts []Option) {
+	own, elsewhere := false, false
+	for _, o := range opts {
+		switch o := o.(type) {
+		case onOption:
+			c.pool, own = o.pool, true
+		case option:
+			elsewhere = elsewhere || o.is&(optPrefer|optBackend) != 0
+		}
+	}
+	if elsewhere && !own || c.pool == nil || c.pool.pool == nil || c.accepts&optOn == 0 {
+		c.pool = nil
+		return
+	}
+	c.inherit(&defaults{opts: c.pool.opts})
+}
+
 func (c *config) contradictions() {
+	if c.given&optOn != 0 && c.pool != nil {
+		switch {
+		case c.given&optBackend != 0:
+			c.fault("On and Backend are both given: each says where tasks run")
+		case c.given&optPrefer != 0 && c.hint != c.pool.hint:
+			c.fault("On and a Prefer that does not agree are both given: the pool's workers are what they are")
+		}
+	}
+	if c.trace != nil && c.progress != nil && newScreen(c.trace.w).same(newScreen(c.progress)) {
+		c.fault("Trace and Progress have the same writer: give the trace a file of its own")
+		c.progress = nil
+	}
 	if c.given&optPrefer != 0 && c.given&optBackend != 0 {
 		c.fault("Prefer and Backend are both given: each says where tasks run")
 	}
@@ -179,14 +233,14 @@ func (c *config) inherit(d *defaults) {
 	if d.outer != nil {
 		c.inherit(d.outer)
 	}
-	c.defaults = true
+	c.defaults, c.foreign = true, d.task != scope.From(c.ctx)
 	for _, o := range d.opts {
 		if o != nil {
 			o.apply(c)
 		}
 	}
 	c.contradictions()
-	c.defaults, c.given = false, 0
+	c.defaults, c.foreign, c.given = false, false, 0
 }
 
 // spec is the run as the dispatcher wants it, or all that is wrong with it.
@@ -205,12 +259,18 @@ func (c *config) spec() (dispatch.Spec, error) {
 			b = workerProcesses
 		}
 	}
+	var slots *dispatch.Pool
+	if p := c.pool; p != nil {
+		b, n, slots = p.backend, p.workers(c.n), p.slots
+	}
 	spec := dispatch.Spec{
+		Pool:    slots,
 		Context: c.ctx, Backend: b, N: n, KeepGoing: c.keepGoing, Timeout: c.timeout, Retry: c.retry, Batch: c.batch, Seed: c.seed,
 	}
 	if c.capsules != "" {
 		spec.Keep = c.keep
 	}
+	c.attend(&spec)
 	return spec, err
 }
 
@@ -392,7 +452,11 @@ func Capsules(dir string) Option {
 func (c *config) keep(e *TaskError, w dispatch.Work) (string, error) {
 	var b wire.Batch
 	b.Begin(wire.Head{Seed: c.seed, Attempt: e.Attempts}, false)
-	err := w.Append(&b, e.Index)
+	add := w.Append
+	if d, ok := w.(*desk); ok {
+		add = d.encode
+	}
+	err := add(&b, e.Index)
 	if err == nil {
 		var path string
 		if path, err = replay.Write(c.capsules, e.Name, e.Err, &b); err == nil {
@@ -406,7 +470,8 @@ func (c *config) keep(e *TaskError, w dispatch.Work) (string, error) {
 type Memoizer interface {
 	// Lookup asks for the result of fn(args...), a leading context not counted. One of these holds:
 	//   - hit: value is the result, of the function's result type (nil if it has none).
-	//   - made is not nil: nobody has it. The caller makes the call, and calls made once: with the value, or ok false.
+	//   - made is not nil: nobody has it. The caller makes the call, and calls made once: with the value, before anybody has it
+	//     who may write to it, or ok false. took is 0 for a call that was not begun.
 	//   - wait is not nil: somebody else is making the call. wait has again called, once, on a goroutine of its own, when it
 	//     is worth asking again; stop ends that.
 	//   - err says why calls of fn, or with these arguments, cannot be kept.

@@ -36,16 +36,17 @@ func (c *config) tasks(tasks ...Task) ([]any, error) {
 	spec, err := c.spec()
 	if err == nil {
 		if e := misuse(tasks); e != nil {
-			return make([]any, len(tasks)), e
+			w := &array[Task, any]{lane: taskLane, in: tasks, out: make([]any, len(tasks))}
+			return w.out, dispatch.Refuse(spec, w, len(tasks), e)
 		}
 	}
 	w := &array[Task, any]{lane: taskLane, in: tasks, out: make([]any, len(tasks))}
 	w.recall(c, &spec)
-	return w.out, w.do(spec, err)
+	return w.out, w.do(c, spec, err)
 }
 
 // misuse reports every task that cannot run, all at once; nil when there is none.
-func misuse(tasks []Task) error {
+func misuse(tasks []Task) *RunError {
 	if faults.Load() == 0 && !slices.ContainsFunc(tasks, func(t Task) bool { return t.call == nil }) {
 		return nil // there is none in the whole program
 	}
@@ -84,9 +85,15 @@ func (w *array[A, R]) recall(c *config, spec *dispatch.Spec) {
 }
 
 // do runs it, unless the options were faulty.
-func (w *array[A, R]) do(spec dispatch.Spec, fault error) error {
+func (w *array[A, R]) do(c *config, spec dispatch.Spec, fault error) error {
+	if fault == nil {
+		var leave func()
+		if leave, fault = c.join(&spec); fault == nil {
+			defer leave()
+		}
+	}
 	if fault != nil {
-		return &RunError{NotRun: len(w.in), Cause: fault, Missing: []backend.Range{{Lo: 0, Hi: len(w.in)}}}
+		return dispatch.Refuse(spec, w, len(w.in), &RunError{NotRun: len(w.in), Cause: fault, Missing: []backend.Range{{Lo: 0, Hi: len(w.in)}}})
 	}
 	if err := dispatch.Do(spec, w, len(w.in)); err != nil {
 		return err
@@ -113,7 +120,7 @@ func (w *array[A, R]) Run(t *dispatch.Thread, lo, hi int) int {
 	return i
 }
 
-func (w *array[A, R]) Name(i int) string { return w.declare(w.in[i]).label() }
+func (w *array[A, R]) Name(i int) string { return w.name(&w.in[i]) }
 func (w *array[A, R]) Args(i int) string { return shorten(w.declare(w.in[i]).args) }
 
 // Fail has nothing to keep: the RunError holds the failures.

@@ -2,6 +2,7 @@ package parallel
 
 import (
 	"context"
+	"errors"
 	"reflect"
 	"sync"
 	"time"
@@ -17,13 +18,13 @@ type recall struct {
 	put     func(i int, value any) // the result of call i in its place
 
 	mu    sync.Mutex
-	leads map[int]*lead // calls that this run makes for all who wait
+	leads map[int]lead // calls that this run makes for all who wait
 }
 
 // lead is a call that is being made.
 type lead struct {
 	made  func(value any, took time.Duration, ok bool)
-	value any
+	since time.Time
 }
 
 var _ dispatch.Memo = (*recall)(nil)
@@ -47,38 +48,47 @@ func (r *recall) Find(i int, again func()) (dispatch.Found, func(), error) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if r.leads == nil {
-			r.leads = map[int]*lead{}
+			r.leads = map[int]lead{}
 		}
-		r.leads[i] = &lead{made: made}
+		r.leads[i] = lead{made, time.Now()}
 	}
 	return dispatch.Make, nil, nil
 }
 
-// note keeps what call i has returned, until it is known whether that counts.
+// note keeps what call i has returned, before anybody has it who may write to it.
 func (r *recall) note(i int, value any) {
+	if l, ok := r.take(i); ok {
+		l.made(value, time.Since(l.since), true)
+	}
+}
+
+// noteTook is note for a call that took so long elsewhere.
+func (r *recall) noteTook(i int, value any, took time.Duration) {
+	if l, ok := r.take(i); ok {
+		l.made(value, max(took, 1), true)
+	}
+}
+
+// Made tells whoever waits that call i has ended, if its value was not noted.
+func (r *recall) Made(i int, _ bool, took time.Duration) {
+	if l, ok := r.take(i); ok {
+		l.made(nil, took, false)
+	}
+}
+
+func (r *recall) take(i int) (lead, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if l := r.leads[i]; l != nil {
-		l.value = value
-	}
-}
-
-// Made tells whoever waits how call i has ended.
-func (r *recall) Made(i int, ok bool, took time.Duration) {
-	r.mu.Lock()
-	l := r.leads[i]
+	l, ok := r.leads[i]
 	delete(r.leads, i)
-	r.mu.Unlock()
-	if l != nil {
-		l.made(l.value, took, ok)
-	}
+	return l, ok
 }
 
-// noting returns fn, which tells r what it returns.
+// noting returns fn, which has r keep what it returns, unless the run will not take it for being late.
 func noting[A, R any](r *recall, fn func(context.Context, A) (R, error)) func(context.Context, A) (R, error) {
 	return func(ctx context.Context, a A) (R, error) {
 		v, err := fn(ctx, a)
-		if err == nil {
+		if err == nil && !errors.Is(context.Cause(ctx), ErrTimeout) {
 			r.note(scope.From(ctx).Index, v)
 		}
 		return v, err

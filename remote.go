@@ -100,10 +100,10 @@ func (w *array[A, R]) AppendColumn(b *wire.Batch, lo, hi int) bool {
 	return w.appendColumn(b, lo, w.in[lo:hi])
 }
 
-func (w *array[A, R]) Store(i int, v wire.Value, _ int, _ time.Duration) error {
+func (w *array[A, R]) Store(i int, v wire.Value, _ int, took time.Duration) error {
 	err := w.read(v, &w.in[i], &w.out[i])
 	if err == nil && w.memo != nil {
-		w.memo.note(i, w.out[i])
+		w.memo.noteTook(i, w.out[i], took)
 	}
 	return err
 }
@@ -123,7 +123,7 @@ func (w *belt[A, R]) Store(i int, v wire.Value, attempt int, took time.Duration)
 	s.attempts, s.elapsed = attempt, took
 	err := w.read(v, &s.in, &s.out)
 	if err == nil && w.memo != nil {
-		w.memo.note(i, s.out)
+		w.memo.noteTook(i, s.out, took)
 	}
 	return err
 }

@@ -81,11 +81,16 @@ func run[A, R any](c *config, l lane[A, R], in iter.Seq[A], ordered, timed bool,
 	if in == nil {
 		err = errors.Join(err, fmt.Errorf("%s was given a nil input", c.caller))
 	}
+	w := &belt[A, R]{lane: l, timed: timed, blocks: map[int]*block[A, R]{}}
+	leave := func() {}
+	if err == nil {
+		leave, err = c.join(&spec)
+	}
 	if err != nil {
-		fault(&RunError{Cause: err})
+		fault(dispatch.Refuse(spec, w, 0, &RunError{Cause: err}))
 		return
 	}
-	w := &belt[A, R]{lane: l, timed: timed, blocks: map[int]*block[A, R]{}}
+	defer leave()
 	w.recall(c, &spec)
 	var at *block[A, R] // the block that is being handed out, when it is the same as last time
 	atID := -1
@@ -231,7 +236,7 @@ func (w *belt[A, R]) Name(i int) string {
 	if b == nil {
 		return ""
 	}
-	return w.declare(b.slots[i%plan.Block].in).label()
+	return w.name(&b.slots[i%plan.Block].in)
 }
 
 func (w *belt[A, R]) Args(i int) string { return shorten(w.declare(w.slot(i).in).args) }

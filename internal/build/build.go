@@ -67,8 +67,13 @@ func buildID(path string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)[:16]), nil
 }
 
-// content is the last part of an ID: a digest of what was linked.
-func content(id []byte) []byte { return id[bytes.LastIndexByte(id, '/')+1:] }
+// content is the last part of an ID, a digest of what was linked; nil: somebody has told the linker another ID.
+func content(id []byte) []byte {
+	if at := bytes.LastIndexByte(id, '/'); at >= 0 {
+		return id[at+1:]
+	}
+	return nil
+}
 
 // note returns the content part of the ID in the note that ELF files begin with, whoever has linked them.
 func note(start []byte) []byte {

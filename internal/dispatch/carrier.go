@@ -34,7 +34,9 @@ type carrier struct {
 	grace  time.Duration
 	parcel wire.Batch // the last one sent; its memory is used again
 	seat   seat
-	room   gate // the loop waits here for a batch to end
+	since  time.Time // when it began
+	away   bool      // it leaves although the run goes on: there is nothing to do, or another run of the Pool waits
+	room   gate      // the loop waits here for a batch to end
 	unhook func() bool
 
 	// Guarded by run.mu.
@@ -44,11 +46,16 @@ type carrier struct {
 	took    time.Duration // how long they took
 	gone    error         // why there is no more news
 	full    bool          // it has given calls back unasked: it takes no more
-	expired *batch        // the batch whose call late was killed at its Timeout
-	late    int
+	expired *batch        // the batch whose call late it was killed for,
+	late    int           //
+	why     error         // with this
 	sending bool          // Send is under way
 	halted  bool          // it was killed because the run was stopped
 	kills   []*time.Timer // that will do so
+
+	// Where somebody listens; used by whoever takes in news.
+	log  *log
+	held []heldStart
 }
 
 // batch is some calls in a worker's hands. It is guarded by run.mu.
@@ -63,8 +70,10 @@ type batch struct {
 	sent     bool // the worker has it, so that a Trim finds it there
 	unsent   bool // it did not reach the worker
 	trimming bool
-	firm     bool // a Trim brought nothing back
-	current  int  // the last call reported as started, -1 before
+	firm     bool   // a Trim brought nothing back
+	doomed   []doom // calls that are to be ended
+	begun    []bool // calls whose start was put down; nil: nobody listens
+	current  int    // the last call reported as started, -1 before
 	timer    *time.Timer
 	took     time.Duration
 }
@@ -80,8 +89,12 @@ func (r *run) newCarrier(w backend.Carrier, id int) *carrier {
 	if c.depth <= 0 {
 		c.depth = 2
 	}
+	c.since = time.Now()
 	if c.pace.Target <= 0 {
 		c.pace.Target = 2 * time.Millisecond
+	}
+	if r.Memo != nil { // a call that waits behind another keeps nobody else from making it, unless the user says so
+		c.pace.Fixed, c.depth = max(1, r.Batch), 1
 	}
 	if r.stream != nil {
 		c.pace.Max = plan.Block
@@ -90,6 +103,7 @@ func (r *run) newCarrier(w backend.Carrier, id int) *carrier {
 		c.pace.Fixed = min(c.pace.Fixed, traits.MaxBatch)
 	}
 	r.mu.Lock()
+	c.log = r.teller.log(id)
 	r.regain.Store(true)
 	r.carriers = append(r.carriers, c)
 	r.mu.Unlock()
@@ -102,6 +116,7 @@ func (c *carrier) start() {
 }
 
 func (c *carrier) loop() {
+	defer c.run.teller.forget(c.id)
 	heard := make(chan struct{})
 	go func() {
 		defer close(heard)
@@ -114,10 +129,13 @@ func (c *carrier) loop() {
 	c.run.mu.Unlock()
 	c.leave()
 	<-heard
-	if gone != nil {
+	switch {
+	case gone != nil:
 		c.lost(gone)
-	} else {
-		c.run.left()
+	case c.away:
+		c.run.replace(&c.seat)
+	default:
+		c.run.left(&c.seat)
 	}
 }
 
@@ -162,6 +180,11 @@ func (c *carrier) fill() bool {
 	switch {
 	case gone:
 		return false
+	case c.tired():
+		if flying == 0 {
+			c.away = true
+			return false
+		}
 	case flying < c.depth && (flying == 0 || !full && r.avail.Load()-r.next.Load() >= int64(r.N)):
 		if s, ok := r.claim(&c.pace, nil); ok {
 			c.send(s)
@@ -169,7 +192,10 @@ func (c *carrier) fill() bool {
 		}
 	}
 	if flying == 0 {
-		r.steal()
+		if stolen := r.steal(); !stolen && r.stream != nil && r.stream.open {
+			c.away = true
+			return false
+		}
 		return r.sleep(&c.seat)
 	}
 	c.room.wait(0, func() bool {
@@ -178,6 +204,15 @@ func (c *carrier) fill() bool {
 	})
 	return true
 }
+
+// tired reports whether another run of the Pool should have the worker for a while.
+func (c *carrier) tired() bool {
+	p := c.run.Pool
+	return p != nil && p.hungry.Load() && time.Since(c.since) > turn
+}
+
+// turn is how long a carrier keeps a slot that others wait for.
+const turn = 10 * time.Millisecond
 
 func (c *carrier) state() (flying int, full, gone bool) {
 	c.run.mu.Lock()
@@ -201,7 +236,8 @@ func (c *carrier) send(s span) {
 	r := c.run
 	b := &batch{id: batchID.Add(1), first: s.lo, attempt: s.attempt, current: -1}
 	p := &c.parcel
-	p.Begin(wire.Head{Seed: r.Seed, Attempt: s.attempt, Timed: r.careful()}, c.traits.Segments)
+	from := r.Tally.start()
+	p.Begin(wire.Head{Seed: r.Seed, Attempt: s.attempt, Timed: r.careful() || c.log != nil}, c.traits.Segments)
 	if r.careful() || r.Memo != nil || s.hi-s.lo < 2 || !r.work.AppendColumn(p, s.lo, s.hi) {
 		for i := s.lo; i < s.hi; i++ {
 			if p.N > 0 && p.Size() >= mostBytes {
@@ -222,23 +258,37 @@ func (c *carrier) send(s span) {
 			}
 		}
 	}
+	r.Tally.stop(Encoding, from)
 	n := p.N
 	if n == 0 {
 		return
 	}
+	r.Tally.sent(p.Size())
 	b.answered, b.open, b.limit = make([]bool, n), n, n
+	if c.log != nil {
+		b.begun = make([]bool, n)
+	}
 	r.mu.Lock()
 	c.flight = append(c.flight, b)
+	if r.stream != nil && r.stream.open {
+		b.doom(r.work)
+	}
 	c.sending = true
 	r.mu.Unlock()
 	deadline, _ := r.ctx.Deadline()
-	err := c.link.Send(backend.Batch{ID: b.id, N: n, Timeout: r.Timeout, Deadline: deadline, Started: r.careful(), Body: p.Body, Segments: p.Segments})
+	from = r.Tally.start()
+	err := c.link.Send(backend.Batch{ID: b.id, N: n, Timeout: r.Timeout, Deadline: deadline, Started: r.careful() || c.log != nil, Body: p.Body, Segments: p.Segments})
+	r.Tally.stop(Sending, from)
 	clear(p.Segments)
 	r.mu.Lock()
 	c.sending = false
 	b.sent = err == nil
 	b.unsent = err != nil // the worker is lost, as Recv says next; this batch it never had
+	doomed := b.trimDoomed()
 	r.mu.Unlock()
+	if doomed >= 0 {
+		c.link.Trim(b.id, doomed)
+	}
 	r.rouse(1) // whoever is idle could not take from it before
 	if r.ctx.Err() != nil {
 		c.halt() // the end may have come before the batch had been sent
@@ -255,7 +305,12 @@ func (c *carrier) pack(i, attempt int) bool {
 	case Wait:
 		return false
 	}
-	if err := r.work.Append(&c.parcel, i); err != nil {
+	if err := r.work.Append(&c.parcel, i); err == ErrSkip {
+		r.made(i, false, 0)
+		r.recovered(i, attempt)
+		c.settledAll(i, i+1)
+		return false
+	} else if err != nil {
 		c.settled(i, r.fail(i, attempt, c.id, 0, misuse(err), false))
 		return false
 	}
@@ -319,6 +374,7 @@ func (c *carrier) news(n backend.Report) {
 		c.ran, c.took = c.ran+b.limit, c.took+b.took
 	}
 	r.mu.Unlock()
+	c.release()
 	c.room.open()
 }
 
@@ -351,7 +407,12 @@ func (c *carrier) answer(b *batch, lo, hi int, took time.Duration) (from, to int
 func (c *carrier) began(b *batch, k int) {
 	r := c.run
 	r.mu.Lock()
-	if k < 0 || k >= b.limit || b.answered[k] || k <= b.current {
+	if k < 0 || k >= b.limit || b.answered[k] {
+		r.mu.Unlock()
+		return
+	}
+	c.hold(b, k)
+	if k <= b.current {
 		r.mu.Unlock()
 		return
 	}
@@ -362,9 +423,7 @@ func (c *carrier) began(b *batch, k int) {
 		}
 		b.timer = time.AfterFunc(r.patience(), func() { c.expire(b, k) })
 	}
-	i := b.number(k)
 	r.mu.Unlock()
-	r.tell(Event{Kind: Started, Index: i, Attempt: b.attempt, Worker: c.id, At: time.Now()})
 }
 
 // expire kills the worker whose call k has not returned in time.
@@ -373,7 +432,7 @@ func (c *carrier) expire(b *batch, k int) {
 	r.mu.Lock()
 	late := b.current == k && k < b.limit && !b.answered[k]
 	if late {
-		c.expired, c.late = b, k
+		c.expired, c.late, c.why = b, k, r.late
 	}
 	r.mu.Unlock()
 	if late {
@@ -381,7 +440,24 @@ func (c *carrier) expire(b *batch, k int) {
 	}
 }
 
+// end sees to it that the worker ends if a call, the last of b that it has begun and will, has not returned within Grace.
+// The caller holds the lock, and ends the call's context.
+func (c *carrier) end(b *batch, d doom) {
+	c.kills = append(c.kills, time.AfterFunc(c.grace, func() {
+		c.run.mu.Lock()
+		late := !b.answered[d.k]
+		if late {
+			c.expired, c.late, c.why = b, d.k, d.why
+		}
+		c.run.mu.Unlock()
+		if late {
+			c.link.Kill(d.why)
+		}
+	}))
+}
+
 func (c *carrier) done(b *batch, n backend.Report) {
+	defer c.run.Tally.stop(Decoding, c.run.Tally.start())
 	results, bad := wire.ReadResults(n.Body, n.Segments)
 	lo, hi := 0, 0 // results that were kept and are not counted yet
 	defer func() { c.settledAll(lo, hi) }()
@@ -418,7 +494,7 @@ func (c *carrier) done(b *batch, n backend.Report) {
 // stored keeps all results of a report at once; false: one by one.
 func (c *carrier) stored(b *batch, n backend.Report, results wire.ResultReader) bool {
 	r := c.run
-	if b.calls != nil || b.attempt > 1 || r.Listen != nil || !results.IsColumn() {
+	if b.calls != nil || b.attempt > 1 || c.log != nil || r.Memo != nil || !results.IsColumn() {
 		return false
 	}
 	lo, hi := b.first+n.Lo, b.first+n.Hi
@@ -436,33 +512,18 @@ func (c *carrier) result(b *batch, k int, v wire.Value, took time.Duration, bad 
 	if v.Took > 0 {
 		took = v.Took
 	}
+	name := c.nameOf(i) // what is stored may be gone
 	if bad == nil {
 		bad = r.work.Store(i, v, b.attempt, took)
 	}
+	c.noticed(b, k, i, name, took, bad == nil)
 	if bad != nil {
 		c.settled(i, r.fail(i, b.attempt, c.id, took, fmt.Errorf("its result cannot be read: %w", bad), false))
 		return i, false
 	}
 	r.made(i, true, took)
 	r.recovered(i, b.attempt)
-	if r.Listen != nil {
-		now := time.Now()
-		c.noticed(b, k, now.Add(-took))
-		r.tell(Event{Kind: Finished, Index: i, Attempt: b.attempt, Worker: c.id, At: now, Took: took})
-	}
 	return i, true
-}
-
-// noticed tells that a call was started, where its end is the first that was heard of it.
-func (c *carrier) noticed(b *batch, k int, at time.Time) {
-	r := c.run
-	r.mu.Lock()
-	news := k > b.current
-	b.current = max(b.current, k)
-	r.mu.Unlock()
-	if news {
-		r.tell(Event{Kind: Started, Index: b.number(k), Attempt: b.attempt, Worker: c.id, At: at})
-	}
 }
 
 func (c *carrier) failed(b *batch, n backend.Report) {
@@ -471,9 +532,7 @@ func (c *carrier) failed(b *batch, n backend.Report) {
 		return
 	}
 	i := b.number(from)
-	if c.run.Listen != nil {
-		c.noticed(b, from, time.Now().Add(-n.Took))
-	}
+	c.noticed(b, from, i, c.nameOf(i), n.Took, false)
 	err, verdict, bad := wire.ReadFailure(n.Body)
 	if bad == nil {
 		err = wire.Sound(err)
@@ -498,10 +557,23 @@ func (c *carrier) failed(b *batch, n backend.Report) {
 func (c *carrier) trimmed(b *batch, k int) {
 	r := c.run
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	c.full = c.full || !b.trimming && !r.stopped.Load()
 	b.trimming = false
 	b.firm = !c.takeBack(b, max(k, 0))
+	last := b.limit - 1
+	cancel := false
+	for _, d := range b.doomed {
+		if d.k == last && !b.answered[last] {
+			c.end(b, d)
+			cancel = true
+		}
+	}
+	b.doomed = slices.DeleteFunc(b.doomed, func(d doom) bool { return d.k >= last })
+	id := b.id
+	r.mu.Unlock()
+	if cancel {
+		c.link.Cancel(id)
+	}
 }
 
 // takeBack gives the calls of b from k on back to the run, but for those that were answered. The caller holds the lock.
@@ -525,8 +597,8 @@ func (c *carrier) takeBack(b *batch, k int) bool {
 	return b.open < before
 }
 
-// steal asks the worker with the most calls that it has surely not begun for half of them.
-func (r *run) steal() {
+// steal asks the worker with the most calls that it has surely not begun for half of them; false: there is none.
+func (r *run) steal() bool {
 	r.mu.Lock()
 	var from *carrier
 	var most *batch
@@ -544,12 +616,13 @@ func (r *run) steal() {
 	}
 	if most == nil {
 		r.mu.Unlock()
-		return
+		return false
 	}
 	most.trimming = true
 	id, at := most.id, most.limit-(free+1)/2
 	r.mu.Unlock()
 	from.link.Trim(id, at)
+	return true
 }
 
 // halt asks the worker to end what it runs, and ends it when it has not done so within Grace.
@@ -627,11 +700,11 @@ func (c *carrier) lost(err error) {
 		why := crash(gone.Cause)
 		switch {
 		case v.b == c.expired && v.k == c.late:
-			why = r.late
+			why = c.why
 		case halted:
 			why = context.Cause(r.ctx)
 		}
-		r.tell(Event{Kind: Lost, Index: i, Attempt: v.b.attempt, Worker: c.id, At: time.Now(), Err: why})
+		c.missed(v.b, v.k, i, why)
 		c.settled(i, r.fail(i, v.b.attempt, c.id, 0, why, true))
 	}
 
@@ -651,10 +724,10 @@ func (c *carrier) lost(err error) {
 		r.stop(fmt.Errorf("%d workers in a row ended before they did anything: %w", maxStillborn, gone.Cause))
 	}
 	if r.stopped.Load() || over {
-		r.left()
+		r.left(&c.seat)
 		return
 	}
-	r.hire()
+	r.replace(&c.seat)
 }
 
 // crash is what a lost worker means for the call that it was running.

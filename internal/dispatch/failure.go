@@ -28,7 +28,6 @@ func misuse(err error) *Misuse {
 // fail decides what a failed attempt means for its call and for the run. It returns true when the call will be tried
 // again; else the failure stands. The caller counts the call as settled in that case.
 func (r *run) fail(i, attempt, worker int, took time.Duration, err error, again bool) bool {
-	r.made(i, false, took)
 	err = wire.Sound(err)
 	failure := &backend.TaskError{Index: i, Name: r.work.Name(i), Args: r.work.Args(i), Attempts: attempt, Err: err}
 	if m, ok := err.(*Misuse); ok {
@@ -40,7 +39,13 @@ func (r *run) fail(i, attempt, worker int, took time.Duration, err error, again 
 		failure.Capsule, fault = r.Keep(failure, r.work)
 		r.fault(fault)
 	}
-	event := Event{Kind: Failed, Index: i, Attempt: attempt, Worker: worker, At: time.Now(), Took: took, Err: failure.Err}
+	event := Event{Index: i, Attempt: failure.Attempts, Worker: worker, Took: took, Name: failure.Name, Err: failure.Err}
+	if again && r.teller != nil && !r.stopped.Load() {
+		event.Kind = Retried
+		r.tell(event)
+		r.teller.sync()                  // before the next attempt can begin
+		event.Worker, event.Took = -1, 0 // should the stop come before that
+	}
 
 	r.mu.Lock()
 	if r.Context.Err() != nil {
@@ -50,18 +55,23 @@ func (r *run) fail(i, attempt, worker int, took time.Duration, err error, again 
 	case r.stopped.Load() && causedBy(r.ctx, err):
 		again = false
 		if w := r.waiting[i]; w != nil && r.stream == nil {
-			w.cut = true // what made it fail before stands
+			w.cut, w.told = true, true // what made it fail before stands
+			event.Kind, event.Err = Failed, w.err.Err
 			break
 		}
+		event.Kind = Cut
 		r.cut++
 		r.unrun = append(r.unrun, span{lo: i, hi: i + 1})
 		delete(r.waiting, i)
 		r.work.Fail(i, failure, took)
 	case again && !r.stopped.Load():
-		event.Kind = Retried
+		event.Kind = 0 // it was told
+		r.counted.retried.Add(1)
 		r.park(failure, wait)
 	default:
 		again = false
+		event.Kind = Failed
+		r.counted.failed.Add(1)
 		delete(r.waiting, i)
 		r.work.Fail(i, failure, took)
 		if r.stream == nil {
@@ -72,7 +82,10 @@ func (r *run) fail(i, attempt, worker int, took time.Duration, err error, again 
 		}
 	}
 	r.mu.Unlock()
-	r.tell(event)
+	r.made(i, false, max(took, 1)) // now that the run is stopped, if it is, so that it makes no equal call in place of this one
+	if event.Kind != 0 {
+		r.tell(event)
+	}
 	return again
 }
 

@@ -9,7 +9,8 @@ type Memo interface {
 	// one Made. Wait: somebody else makes it; again is called once, when Find is worth asking again, unless stop was called.
 	// An error is the call's: it is not made.
 	Find(i int, again func()) (what Found, stop func(), err error)
-	// Made tells how a call that was to be made has ended: its result lies in its place, or there is none.
+	// Made tells how a call that was to be made has ended: its result lies in its place, or there is none. took is 0 if the
+	// call was not begun.
 	Made(i int, ok bool, took time.Duration)
 }
 
@@ -43,7 +44,10 @@ func (r *run) find(i, attempt, worker int) Found {
 	switch what {
 	case Hit:
 		r.recovered(i, attempt)
-		r.tell(Event{Kind: Cached, Index: i, Attempt: attempt, Worker: worker, At: time.Now()})
+		r.counted.cached.Add(1)
+		if r.teller != nil {
+			r.tell(Event{Kind: Cached, Index: i, Worker: worker, Name: r.work.Name(i)})
+		}
 	case Wait:
 		r.mu.Lock()
 		defer r.mu.Unlock()

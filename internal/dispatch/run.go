@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -30,8 +31,14 @@ type Spec struct {
 	Retry     func(err error, attempt int) (wait time.Duration, again bool)
 	Batch     int // calls per chunk or message; 0: by measurement
 	Seed      uint64
-	Listen    func(Event) // called by workers, several at once; nil: nobody listens
-	Memo      Memo        // results of calls that need not be made; nil: none
+	Memo      Memo   // results of calls that need not be made; nil: none
+	Pool      *Pool  // whose slots its workers need; nil: they are the run's own
+	Left      func() // called when the last worker has left; nil: nothing is
+	Listeners []Listener
+	// Watch is called when the run begins, with what says how far it has come; what it returns is called at the end, when
+	// that says the last.
+	Watch func(counts func() Counts) (over func())
+	Tally *Tally // of the time that the run spends besides its calls; nil: nobody wants to know
 	// Keep writes a call that has failed for good to a file, and returns its path; nil: none is kept.
 	Keep func(*backend.TaskError, Work) (string, error)
 }
@@ -77,6 +84,8 @@ type run struct {
 	stream  *stream     // nil in a finite run
 	unhook  func() bool // parts the run from the caller's context
 	late    error       // what a call fails with that has used up this run's Timeout
+	home    *Tenure     // the slot of its Pool that the call which waits for the run lends
+	barred  bool        // it needs no more slots of its Pool, which guards this
 	Spec
 
 	next    atomic.Int64   // calls below it have been claimed
@@ -104,6 +113,8 @@ type run struct {
 	abandoned int    // calls given up that still run
 	stillborn int    // workers lost in a row that gave no news
 	ended     bool   // the last worker has left
+
+	attention
 }
 
 // retry is a call that has failed and is tried again: its last failure, and the timer that brings it back, if it has
@@ -112,24 +123,29 @@ type retry struct {
 	err   *backend.TaskError
 	timer *time.Timer
 	cut   bool // the stop ended its last attempt
+	told  bool // who listens knows that it has failed
 }
 
 // seat is where a worker with nothing to do sleeps. Its channel is made when it is first needed.
-type seat struct{ wake chan struct{} }
+type seat struct {
+	wake chan struct{}
+	bare bool // the worker is without the slot of its Pool
+}
 
 // Do runs the n calls of work and returns when all that were started have ended, but for those given up after a
 // Timeout. The error is nil when every call was made and succeeded.
 func Do(spec Spec, work Work, n int) *backend.RunError {
 	if n == 0 {
-		return nil
+		return spec.unheard(work, n, nil)
 	}
 	if spec.Context.Err() != nil {
-		return &backend.RunError{NotRun: n, Cause: cause(spec.Context), Missing: []backend.Range{{Lo: 0, Hi: n}}}
+		return spec.unheard(work, n, &backend.RunError{NotRun: n, Cause: cause(spec.Context), Missing: []backend.Range{{Lo: 0, Hi: n}}})
 	}
 	r := newRun(spec, work)
 	r.avail.Store(int64(n))
 	r.start(min(r.N, n))
 	r.wait()
+	r.home.Reclaim(r.Context)
 	r.finish()
 	return r.report(n)
 }
@@ -147,9 +163,14 @@ func newRun(spec Spec, work Work) *run {
 
 // start sets n workers to work, or as many as the budget allows.
 func (r *run) start(n int) {
+	r.hear()
 	if r.Context.Done() != nil {
 		// The caller's context stops the run by itself: no worker polls it.
 		r.unhook = context.AfterFunc(r.Context, func() { r.stop(cause(r.Context)) })
+	}
+	if r.Pool != nil {
+		r.enter(n)
+		return
 	}
 	r.nested = scope.From(r.Context) != nil || slots.within()
 	have := n
@@ -165,13 +186,13 @@ func (r *run) start(n int) {
 	}
 	r.workers.Store(int64(have))
 	if r.stream != nil {
-		r.stream.reserve = have // hired as items come
+		r.stream.spare.Store(int64(have)) // hired as items come
 		return
 	}
 	slots.use(r.opened)
 	for k := range have {
 		if k > 0 && r.over() {
-			r.left() // the first workers were done before the last was needed
+			r.left(nil) // the first workers were done before the last was needed
 			continue
 		}
 		r.hire()
@@ -234,7 +255,9 @@ func (r *run) enlist() bool {
 
 // hire starts one worker, which is counted already.
 func (r *run) hire() {
+	from := r.Tally.start()
 	w, err := r.startWorker()
+	r.Tally.stop(Hiring, from)
 	if err != nil {
 		if r.Context.Err() != nil {
 			err = cause(r.Context) // it was not the backend's fault
@@ -245,13 +268,14 @@ func (r *run) hire() {
 			return // they go on
 		}
 		r.stop(err)
-		r.left()
+		r.left(nil)
 		return
 	}
 	r.mu.Lock()
 	id := r.numbered
 	r.numbered++
 	r.mu.Unlock()
+	r.Tally.hire()
 	switch w := w.(type) {
 	case backend.InPlacer:
 		if id == 0 && r.Keep != nil {
@@ -266,7 +290,7 @@ func (r *run) hire() {
 	default:
 		r.stop(fmt.Errorf("backend %s starts workers of type %T, neither an InPlacer nor a Carrier", r.Backend.Traits().Name, w))
 		r.fault(w.Close())
-		r.left()
+		r.left(nil)
 	}
 }
 
@@ -277,19 +301,29 @@ func (r *run) startWorker() (w backend.Worker, err error) {
 			err = &backend.PanicError{Value: v, Stack: debug.Stack()}
 		}
 	}()
-	if w, err = r.Backend.Start(backend.WithWorkers(r.ctx, r.N)); err == nil && w == nil {
+	n := r.N
+	if r.Pool != nil {
+		n = r.Pool.size
+	}
+	if w, err = r.Backend.Start(backend.WithWorkers(r.ctx, n)); err == nil && w == nil {
 		err = errors.New("it returned no worker and no error")
 	}
 	return w, err
 }
 
-// left counts a worker out.
-func (r *run) left() {
+// left counts a worker out, and frees its slot; of a Pool, a worker on a seat that is bare has none.
+func (r *run) left(s *seat) {
+	if r.Pool != nil {
+		r.exit(s)
+	}
 	last := r.workers.Add(-1) == 0
-	if !last || !r.nested {
+	if r.Pool == nil && (!last || !r.nested) {
 		slots.release()
 	}
 	if last {
+		if r.Left != nil {
+			r.Left()
+		}
 		r.keepLast()
 		r.done.Done()
 		if r.gone != nil {
@@ -305,11 +339,15 @@ func (r *run) left() {
 func (r *run) leftOthers() bool {
 	for {
 		n := r.workers.Load()
-		if n <= 1 {
-			return false
+		if n <= 1 || r.stream != nil && n-r.stream.spare.Load() <= 1 {
+			return false // those that are not at work would fare no better
 		}
 		if r.workers.CompareAndSwap(n, n-1) {
-			slots.release()
+			if r.Pool == nil {
+				slots.release()
+			} else {
+				r.Pool.release()
+			}
 			return true
 		}
 	}
@@ -322,6 +360,7 @@ func (r *run) finish() {
 	}
 	slots.shut(r.opened)
 	r.cancel(errEnded)
+	r.hush()
 }
 
 // errEnded is the cause of the contexts of a run that has ended as it should.
@@ -334,7 +373,7 @@ func (r *run) claim(p *plan.Pace, s *seat) (span, bool) {
 		r.grow()
 	}
 	for {
-		if r.stopped.Load() {
+		if r.stopped.Load() || s != nil && r.stream != nil && r.stream.dispensable() {
 			return span{}, false
 		}
 		if r.nback.Load() > 0 {
@@ -360,7 +399,10 @@ func (r *run) takeNext(p *plan.Pace) (span, bool) {
 		}
 		n := int64(p.Next(int(end-lo), r.N))
 		if r.stream != nil { // more calls will come for the others
-			n = min(int64(p.Size()), end-lo, plan.Block-lo%plan.Block)
+			if !r.stream.open {
+				n = min(int64(p.Size()), end-lo)
+			}
+			n = min(n, plan.Block-lo%plan.Block)
 		}
 		if r.next.CompareAndSwap(lo, lo+n) {
 			return span{int(lo), int(lo + n), 1}, true
@@ -408,8 +450,14 @@ func (r *run) sleep(s *seat) bool {
 	}
 	r.idle = append(r.idle, s)
 	r.mu.Unlock()
+	defer r.Tally.stop(Sleeping, r.Tally.start())
+	if r.Pool == nil {
+		<-s.wake
+		return true
+	}
+	r.cede(s)
 	<-s.wake
-	return true
+	return r.regainSlot(s)
 }
 
 // drained reports whether every call that exists has been claimed, none can come back and no more will come.
@@ -420,24 +468,26 @@ func (r *run) drained() bool {
 	return !r.regain.Load() || r.settled.Load() == r.avail.Load()
 }
 
-// rouse wakes up to n idle workers.
-func (r *run) rouse(n int) {
+// rouse wakes up to n idle workers, and returns how many.
+func (r *run) rouse(n int) int {
 	if r.nidle.Load() == 0 {
-		return
+		return 0
 	}
 	r.mu.Lock()
-	r.rouseLocked(n)
-	r.mu.Unlock()
+	defer r.mu.Unlock()
+	return r.rouseLocked(n)
 }
 
-func (r *run) rouseLocked(n int) {
+func (r *run) rouseLocked(n int) (woken int) {
 	for ; n > 0 && len(r.idle) > 0; n-- {
 		last := len(r.idle) - 1
 		s := r.idle[last]
 		r.idle = r.idle[:last]
 		r.nidle.Add(-1)
 		s.wake <- struct{}{}
+		woken++
 	}
+	return woken
 }
 
 // giveBackLocked puts calls up for claiming again.
@@ -451,8 +501,13 @@ func (r *run) giveBackLocked(s span) {
 
 // settle counts n calls as ended for good.
 func (r *run) settle(n int) {
-	if r.settled.Add(int64(n)) == r.avail.Load() && r.nidle.Load() > 0 {
-		r.rouse(r.N) // the last call that might have come back has not
+	if r.settled.Add(int64(n)) == r.avail.Load() { // the last call that might have come back has not
+		if r.nidle.Load() > 0 {
+			r.rouse(math.MaxInt)
+		}
+		if r.stream != nil && r.stream.closing.Load() {
+			r.dismiss()
+		}
 	}
 	if r.stream != nil {
 		r.stream.feeder.open()
@@ -483,6 +538,9 @@ func (r *run) stopLocked(why error) {
 		}
 	}
 	r.riseLocked()
+	if r.Pool != nil {
+		r.Pool.bar(r)
+	}
 	r.rouseLocked(len(r.idle))
 	if r.stream != nil {
 		r.stream.feeder.open()
@@ -500,10 +558,20 @@ func (e *stopError) Unwrap() error        { return e.first }
 // keepLast, when the last worker has left, lets the last failure of every call stand that was to be tried again and
 // was not, the run having been stopped.
 func (r *run) keepLast() {
+	var last []Event
+	defer func() {
+		for _, e := range last {
+			r.tell(e)
+		}
+	}()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ended = true
 	for i, w := range r.waiting {
+		if !w.told {
+			last = append(last, Event{Kind: Failed, Index: i, Attempt: w.err.Attempts, Worker: -1, Name: w.err.Name, Err: w.err.Err})
+		}
+		r.counted.failed.Add(1)
 		r.work.Fail(i, w.err, 0)
 		if r.stream == nil {
 			r.failed = append(r.failed, w.err)
@@ -521,8 +589,12 @@ func (r *run) refuse(failed []*backend.TaskError) {
 	if len(failed) > 0 {
 		r.mu.Lock()
 		r.failed = failed
+		r.counted.failed.Add(int64(len(failed)))
 		r.stopLocked(failed[0])
 		r.mu.Unlock()
+		for _, f := range failed {
+			r.tell(Event{Kind: Failed, Index: f.Index, Worker: -1, Name: f.Name, Err: f.Err})
+		}
 	}
 }
 

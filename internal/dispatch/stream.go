@@ -22,11 +22,15 @@ import (
 type stream struct {
 	run      *run
 	ordered  bool
+	open     bool         // nobody consumes it: see Open
 	fixed    bool         // the window is the caller's
 	window   atomic.Int64 // how many inputs may be drawn whose results are not consumed
 	consumed atomic.Int64
 	feeder   gate
 	consumer gate
+	spare    atomic.Int64 // workers that are counted and not at work
+	surplus  atomic.Int64 // open: workers that are to leave
+	closing  atomic.Bool  // open: closed
 
 	// Guarded by run.mu.
 	closed  bool // the input has ended
@@ -34,7 +38,6 @@ type stream struct {
 	done    []span // results for the consumer
 
 	// The feeder's, read by others when it has ended.
-	reserve  int  // workers that are counted and not hired yet
 	told     bool // it has been told that no more is wanted
 	short    bool // it may have ended because the run was stopped
 	panicked any  // what the input panicked with
@@ -65,9 +68,13 @@ func (src *Source) Put() bool {
 	switch {
 	case r.nidle.Load() > 0:
 		r.rouse(1)
-	case s.reserve > 0:
+	case s.spare.Load() > 0:
 		s.draw()
-		r.hire()
+		if r.Pool != nil {
+			r.engage()
+		} else {
+			r.hire()
+		}
 	case r.wants.Load() > 0:
 		r.grow()
 	}
@@ -90,7 +97,9 @@ func (src *Source) room() bool {
 	if !r.stopped.Load() && free() {
 		return true
 	}
+	from := r.Tally.start()
 	s.feeder.wait(s.spins(), func() bool { return r.stopped.Load() || free() })
+	r.Tally.stop(Holding, from)
 	return !r.stopped.Load()
 }
 
@@ -101,7 +110,7 @@ func (src *Source) room() bool {
 // The error is a fault of the run: the failures of calls were given to Work.Fail.
 func Stream(spec StreamSpec, work Work, feed func(*Source), yield func(i int) bool) *backend.RunError {
 	if spec.Context.Err() != nil {
-		return &backend.RunError{Cause: cause(spec.Context)}
+		return spec.unheard(work, 0, &backend.RunError{Cause: cause(spec.Context)})
 	}
 	r := newRun(spec.Spec, work)
 	s := &stream{run: r, ordered: spec.Ordered, fixed: spec.Window > 0, feeder: newGate(), consumer: newGate()}
@@ -122,10 +131,13 @@ func Stream(spec StreamSpec, work Work, feed func(*Source), yield func(i int) bo
 			if broken {
 				r.stop(errBroken)
 			}
+			r.home.Lend() // a call may wait for a slot still
 			<-fed
 			r.done.Wait()
+			r.home.Reclaim(r.Context)
 			r.finish()
 		}()
+		defer r.Tally.stop(Consuming, r.Tally.start())
 		broken = !s.consume(yield)
 	}()
 	// A loop that was left has nothing to do with inputs that it did not get to; with how they clean up, it has.
@@ -151,8 +163,8 @@ func (s *stream) spins() int {
 
 // draw takes a worker from the reserve; its slot is in use from here on.
 func (s *stream) draw() {
-	s.reserve--
-	if !s.run.nested {
+	s.spare.Add(-1)
+	if !s.run.nested && s.run.Pool == nil {
 		slots.use(1)
 	}
 }
@@ -181,11 +193,12 @@ func (s *stream) feed(feed func(*Source)) {
 		s.closed, s.panicked, s.short = true, v, r.stopped.Load()
 		r.rouseLocked(len(r.idle))
 		r.mu.Unlock()
-		for s.reserve > 0 {
+		for s.spare.Load() > 0 {
 			s.draw()
-			r.left()
+			r.left(&seat{bare: true})
 		}
 	}()
+	defer s.run.Tally.stop(Feeding, s.run.Tally.start())
 	feed(&Source{s: s})
 	returned = true
 }
@@ -240,6 +253,9 @@ func (t *Thread) Publish() {
 }
 
 func (s *stream) flushLocked(t *Thread) {
+	if s.open {
+		return
+	}
 	if pos := int(t.pos.Load()); pos > t.flushed {
 		s.done = append(s.done, span{lo: t.flushed, hi: pos})
 		t.flushed = pos
@@ -268,6 +284,9 @@ func (s *stream) replace(t, next *Thread, i int) {
 
 // ready hands the results of [lo,hi) to the consumer. The caller holds the lock.
 func (s *stream) ready(lo, hi int) {
+	if s.open {
+		return
+	}
 	s.done = append(s.done, span{lo: lo, hi: hi})
 	s.consumer.open()
 }
@@ -341,6 +360,9 @@ func (s *stream) consume(yield func(int) bool) bool {
 // harvest waits for results and returns them; false: all workers have left and there are none. It reuses buf.
 func (s *stream) harvest(buf []span) (got []span, more bool) {
 	r := s.run
+	r.home.Lend()
+	defer r.home.Reclaim(r.Context)
+	defer r.Tally.stop(Harvesting, r.Tally.start())
 	s.consumer.wait(s.spins(), func() bool {
 		r.mu.Lock()
 		defer r.mu.Unlock()

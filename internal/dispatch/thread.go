@@ -39,11 +39,16 @@ type Thread struct {
 	id     int
 	seat   seat
 	locals scope.Locals
+	tenure *Tenure       // its slot of the run's Pool
+	kept   bool          // what it has opened was
+	Cache  any           // what the Work keeps for its next Run by this thread
+	errand chan struct{} // it makes one call, for the call that lends it its slot, and closes this
+	log    *log          // nil: nobody listens
 }
 
 func (r *run) newThread(w backend.InPlacer, id int) *Thread {
 	t := &Thread{
-		run: r, worker: w, id: id,
+		run: r, worker: w, id: id, log: r.teller.log(id),
 		pace: plan.Pace{Target: plan.InPlace, Fixed: r.Batch},
 	}
 	t.Scope = scope.Scope{Context: r.ctx, Seed: r.Seed, Names: r.work, Locals: &t.locals}
@@ -51,7 +56,16 @@ func (r *run) newThread(w backend.InPlacer, id int) *Thread {
 	if r.careful() {
 		t.pace.Fixed = max(1, r.Batch)
 	}
-	if r.stream != nil {
+	if p := r.Pool; p != nil {
+		t.tenure = &Tenure{pool: p}
+		t.Tenure, t.Locals = t.tenure, p.opened()
+	}
+	switch {
+	case r.stream == nil:
+	case r.stream.open:
+		t.pace.Fixed = max(1, r.Batch) // what comes next may take long, and others be idle
+		t.pace.Max = plan.Block
+	default:
 		t.pace.Max = plan.Block
 		r.mu.Lock()
 		r.stream.threads = append(r.stream.threads, t)
@@ -69,13 +83,13 @@ func (t *Thread) Context() context.Context { return t.ctx }
 func (t *Thread) Stop() *atomic.Bool { return &t.run.stopped }
 
 // Plain reports whether, during this Run, a call that returns no error needs no Ended.
-func (t *Thread) Plain() bool { return t.watch == nil && t.Attempt == 1 }
+func (t *Thread) Plain() bool { return t.watch == nil && t.Attempt == 1 && t.log == nil }
 
 // Ended says how the call Index ended; true: its value counts.
 func (t *Thread) Ended(err error) bool {
 	r, i, attempt := t.run, t.Index, t.Attempt
-	took := t.Took
-	if w := t.watch; w != nil {
+	w, took := t.watch, t.Took
+	if w != nil {
 		if !w.state.CompareAndSwap(running, ended) {
 			return false
 		}
@@ -88,13 +102,24 @@ func (t *Thread) Ended(err error) bool {
 		}
 		t.watch = nil
 	}
+	if t.log != nil {
+		if lap := t.log.lap(); w == nil {
+			took = lap
+		}
+	}
 	if err == nil {
 		r.recovered(i, attempt)
-		r.tell(Event{Kind: Finished, Index: i, Attempt: attempt, Worker: t.id, At: time.Now(), Took: took})
+		if t.log != nil {
+			t.log.add(Event{Kind: Finished, Index: i, Attempt: attempt, Worker: t.id, At: t.log.clock, Took: took, Name: t.log.name})
+		}
 		return true
 	}
 	t.failed = true
-	if r.fail(i, attempt, t.id, took, err, true) {
+	again := r.fail(i, attempt, t.id, took, err, true)
+	if t.log != nil {
+		t.log.lap()
+	}
+	if again {
 		t.lost++
 		if r.stream != nil {
 			r.stream.skip(t)
@@ -116,10 +141,15 @@ func (t *Thread) loop() {
 		}
 		t.worker.Go(t.loop)
 	}()
-	for !t.gone() && (t.todo.lo < t.todo.hi || t.claim()) {
+	for !t.gone() && (t.todo.lo < t.todo.hi || t.errand == nil && t.claim()) {
 		t.chunk()
 	}
-	for t.Locals.CloseLast(t.run.fault) {
+	if p := t.run.Pool; p == nil {
+		for t.Locals.CloseLast(t.run.fault) {
+		}
+	} else if !t.kept {
+		t.kept = true
+		p.keep(t.Locals, t.run.fault)
 	}
 	returned = true
 	if t.gone() {
@@ -127,15 +157,25 @@ func (t *Thread) loop() {
 		return
 	}
 	t.run.fault(t.worker.Close())
-	t.run.left()
+	t.run.teller.forget(t.id)
+	if t.errand != nil {
+		close(t.errand)
+	}
+	t.run.left(&t.seat)
 }
 
 func (t *Thread) claim() (ok bool) {
-	if s := t.run.stream; s != nil {
+	if !t.run.yield(&t.seat) {
+		return false
+	}
+	if s := t.run.stream; s != nil && !s.open {
 		t.todo, ok = s.claim(t)
 	} else {
-		if t.run.regain.Load() {
+		if t.run.regain.Load() || t.run.stream != nil {
 			t.clock = time.Time{} // claiming may sleep
+		}
+		if t.run.stream != nil {
+			t.run.linger()
 		}
 		t.todo, ok = t.run.claim(&t.pace, &t.seat)
 	}
@@ -146,7 +186,10 @@ func (t *Thread) claim() (ok bool) {
 // chunk runs what was claimed. After a stop it leaves the rest, which nobody will run.
 func (t *Thread) chunk() {
 	r := t.run
-	learn := r.stream != nil || r.next.Load() < r.avail.Load() // else there is no next chunk to size
+	learn := r.next.Load() < r.avail.Load() // else there is no next chunk to size
+	if s := r.stream; s != nil {
+		learn = !s.open
+	}
 	if learn && t.clock.IsZero() {
 		t.clock = time.Now()
 	}
@@ -225,6 +268,9 @@ func (t *Thread) account() {
 func (t *Thread) guarded(hi int) {
 	t.calling = true
 	defer t.caught()
+	if t.log != nil {
+		t.log.lap()
+	}
 	t.todo.lo = t.run.work.Run(t, t.todo.lo, hi)
 	t.calling = false
 }
@@ -260,11 +306,4 @@ func protect(f func() error) error {
 		err = f()
 	}()
 	return <-ended
-}
-
-// tell passes an event on to who listens.
-func (r *run) tell(e Event) {
-	if r.Listen != nil {
-		r.Listen(e)
-	}
 }

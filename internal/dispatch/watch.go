@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// watch is the look-out over one attempt of one call, where someone watches the clock or listens:
+// watch is the look-out over one attempt of one call, where someone watches the clock:
 //
 //	armed ── Begun ──> running ── Ended ────> ended        its return decides
 //	                      └────── abandon ──> abandoned    its Timeout does; what it returns is dropped
@@ -31,8 +31,8 @@ const (
 	abandoned
 )
 
-// careful reports whether each call is looked after by itself, because someone watches the clock or listens.
-func (r *run) careful() bool { return r.Timeout > 0 || r.Listen != nil }
+// careful reports whether each call is looked after by itself, because someone watches the clock.
+func (r *run) careful() bool { return r.Timeout > 0 }
 
 // patience is how long after its start a call is given up.
 func (r *run) patience() time.Duration { return r.Timeout + min(r.grace(), math.MaxInt64-r.Timeout) }
@@ -48,7 +48,7 @@ func (r *run) grace() time.Duration {
 	return Grace
 }
 
-// attend runs the one call todo.lo, with a clock for those who listen and a watch over its time.
+// attend runs the one call todo.lo, with a watch over its time.
 func (t *Thread) attend() {
 	r := t.run
 	t.watch = &watch{thread: t, todo: t.todo}
@@ -71,6 +71,9 @@ func (t *Thread) attend() {
 // Begun says, while not Plain, that the call Index is next and has its input: from here on it can be given up, and
 // its place in a stream be used for another.
 func (t *Thread) Begun() {
+	if t.log != nil {
+		t.log.begin(t.run.work, t.Index, t.Attempt)
+	}
 	w := t.watch
 	if w == nil {
 		return // a further attempt, which nobody watches
@@ -80,7 +83,6 @@ func (t *Thread) Begun() {
 	if t.run.Timeout > 0 {
 		w.timer = time.AfterFunc(t.run.patience(), w.abandon)
 	}
-	t.run.tell(Event{Kind: Started, Index: t.Index, Attempt: t.Attempt, Worker: t.id, At: w.start})
 }
 
 // gone reports whether the thread's call was given up, and with it the thread.
@@ -92,7 +94,7 @@ func (w *watch) abandon() {
 	if !w.state.CompareAndSwap(running, abandoned) {
 		return
 	}
-	t, r := w.thread, w.thread.run
+	t, r := w.thread, w.thread.run // its slot goes to the thread that follows
 	i := w.todo.lo
 	r.mu.Lock()
 	r.abandoned++
@@ -103,7 +105,11 @@ func (w *watch) abandon() {
 	if tooMany {
 		r.stop(fmt.Errorf("%d calls at once ran on after their Timeout of %v, more than there are workers: they must watch their context, or run where they can be killed", r.N+1, r.Timeout))
 	}
+	if t.tenure != nil {
+		t.tenure.End()
+	}
 	next := r.newThread(t.worker, t.id)
+	next.errand, next.seat.bare = t.errand, t.seat.bare
 	next.todo = span{i + 1, w.todo.hi, w.todo.attempt}
 	next.counted, next.Attempt = i+1, w.todo.attempt
 	if r.stream != nil {

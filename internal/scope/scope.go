@@ -21,6 +21,7 @@ type Scope struct {
 	Seed    uint64 // the run's
 	Names   interface{ Name(index int) string }
 	Locals  *Locals
+	Tenure  any // the call's hold on a slot of a pool; nil: it runs on none
 }
 
 type key struct{}
@@ -38,8 +39,31 @@ func From(ctx context.Context) *Scope {
 	if ctx == nil {
 		return nil
 	}
-	s, _ := ctx.Value(key{}).(*Scope)
-	return s
+	switch v := ctx.Value(key{}).(type) {
+	case *Scope:
+		return v
+	case Maker:
+		return v.Scope()
+	}
+	return nil
+}
+
+// Maker makes the Scope of a call when the call asks for it. Its context answers with it where Asked.
+type Maker interface{ Scope() *Scope }
+
+// Asked reports whether a context's Value is asked for the Scope.
+func Asked(k any) bool { return k == (key{}) }
+
+// Hide returns ctx without what it tells of the call that it comes from: for what that call does not wait for.
+func Hide(ctx context.Context) context.Context { return hidden{ctx} }
+
+type hidden struct{ context.Context }
+
+func (h hidden) Value(k any) any {
+	if k == (key{}) {
+		return nil
+	}
+	return h.Context.Value(k)
 }
 
 // CallSeed mixes the run's seed with the call's index (SplitMix64), so that neighbours are strangers.
