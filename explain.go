@@ -18,8 +18,8 @@ import (
 //
 //	parallel.Explain(func(x parallel.Explanation) { log.Print(x) })
 //
-// f is called on a goroutine of the run's; by runs at the same time, as With makes them, at the same time. It costs what
-// Observe does, and a panic of f means what it means there.
+// f is called on a goroutine of the run's; by runs at the same time, as With makes them, at the same time. It costs
+// what Observe does, and a panic of f means what it means there.
 func Explain(f func(Explanation)) Option {
 	return option{optExplain, func(c *config) {
 		if f == nil {
@@ -58,8 +58,8 @@ func (v Verdict) String() string {
 	return fmt.Sprintf("verdict %d", uint8(v))
 }
 
-// Explanation is where the time of a run went. Elapsed × Workers is about Busy + Idle + Handling; the others are beside that,
-// and none of them is exact.
+// Explanation is where the time of a run went. Elapsed × Workers is about Busy + Idle + Handling; the others are beside
+// that, and none of them is exact.
 type Explanation struct {
 	Run     RunInfo
 	Summary Summary

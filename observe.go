@@ -90,17 +90,17 @@ func (f ObserverFunc) Observe(ctx context.Context, run *RunInfo, events []Event)
 	}
 }
 
-// Observe has o told what happens to the run and its tasks: RunBegan first, RunEnded last, between them what happens to each
-// task in its order: TaskStarted before all else of that attempt, and at the end, once, TaskFinished, TaskFailed, TaskCut or
-// TaskCached, unless it was never started. A worker's events come in its order, too; where workers are elsewhere, in
-// that of its news. Those of different workers come in batches of their own, not sorted by Time. A run that is refused
-// (faulty options, faulty tasks) is RunBegan, RunEnded, and TaskFailed of the faulty tasks.
+// Observe has o told what happens to the run and its tasks: RunBegan first, RunEnded last, between them what happens to
+// each task in its order: TaskStarted before all else of that attempt, and at the end, once, TaskFinished, TaskFailed,
+// TaskCut or TaskCached, unless it was never started. A worker's events come in its order, too; where workers are
+// elsewhere, in that of its news. Those of different workers come in batches of their own, not sorted by Time. A run
+// that is refused (faulty options, faulty tasks) is RunBegan, RunEnded, and TaskFailed of the faulty tasks.
 //
-// Batches come 50 ms after their first event, or earlier: also the start of a task that runs on. The calls of Observe for
-// one run come one after the other, on a goroutine of the run's that is none of its workers; different runs call at
-// the same time. An o that is slow slows the run, which keeps no more than a thousand events per worker. If it panics or
-// ends its goroutine, it is told no more of that run, and the run's error has that as its Cause: its tasks and results are not
-// touched. All that has happened has been told when the run returns.
+// Batches come 50 ms after their first event, or earlier: also the start of a task that runs on. The calls of Observe
+// for one run come one after the other, on a goroutine of the run's that is none of its workers; different runs call at
+// the same time. An o that is slow slows the run, which keeps no more than a thousand events per worker. If it panics
+// or ends its goroutine, it is told no more of that run, and the run's error has that as its Cause: its tasks and
+// results are not touched. All that has happened has been told when the run returns.
 //
 // On worker processes, times are reckoned from how long each task took, and are right to within a message's delay.
 // Measured with tasks that do nothing, on two threads, an Observer that does nothing costs some 60 ns per task; where
@@ -202,10 +202,10 @@ var kinds = [...]EventKind{
 }
 
 // SlogObserver logs runs and their tasks to l: the beginning and end of a run at level Info, Error where it returns an
-// error; TaskStarted, TaskFinished and TaskCached at Debug, TaskRetried, TaskLost and TaskCut at Warn, TaskFailed at Error.
-// Records carry the time of the event and the run's context. Attributes are run (RunInfo.ID) and caller; index, name,
-// attempt, worker, took and err, where they mean something; backend, workers and total at the beginning, the Summary at the
-// end. Where l is nil, slog.Default() at the time of the run is meant.
+// error; TaskStarted, TaskFinished and TaskCached at Debug, TaskRetried, TaskLost and TaskCut at Warn, TaskFailed at
+// Error. Records carry the time of the event and the run's context. Attributes are run (RunInfo.ID) and caller; index,
+// name, attempt, worker, took and err, where they mean something; backend, workers and total at the beginning, the
+// Summary at the end. Where l is nil, slog.Default() at the time of the run is meant.
 func SlogObserver(l *slog.Logger) Observer { return slogObserver{l} }
 
 type slogObserver struct{ *slog.Logger }

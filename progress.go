@@ -19,28 +19,30 @@ import (
 	"golang.org/x/term"
 )
 
-// Progress shows on w how far the run is: tqdm. On a terminal that is a line, drawn eight times a second from an eighth of a
-// second on, with what has been done of how much, the time it has taken and will take, the rate, failed tasks and workers
-// at work:
+// Progress shows on w how far the run is: tqdm. On a terminal that is a line, drawn eight times a second from an eighth
+// of a second on, with what has been done of how much, the time it has taken and will take, the rate, failed tasks and
+// workers at work:
 //
 //	Map(main.resize)  45%|█████████           | 450/1000 [00:12<00:15, 37.2/s, 2 failed, 4 running]
 //
-// Streams do not know how much there is: they show a count and a rate. On anything else (a file, a pipe, TERM=dumb) it is
-// a line of plain text after 5, 10, 20 and 40 seconds and then every minute. Either way a last line stays when the
-// run ends, with what failed and, if the run was stopped, what was not run; it is exact. What is done is counted chunk by
-// chunk: with BatchSize(100) the bar moves in hundreds.
+// Streams do not know how much there is: they show a count and a rate. On anything else (a file, a pipe, TERM=dumb) it
+// is a line of plain text after 5, 10, 20 and 40 seconds and then every minute. Either way a last line stays when the
+// run ends, with what failed and, if the run was stopped, what was not run; it is exact. What is done is counted chunk
+// by chunk: with BatchSize(100) the bar moves in hundreds.
 //
-// A w of one's own is taken for a terminal if it has a method TerminalSize() (columns, rows int), which is asked for every redraw.
+// A w of one's own is taken for a terminal if it has a method TerminalSize() (columns, rows int), which is asked for
+// every redraw.
 //
 // Runs that share w, or terminals that are one, have a line each, and do not garble each other; what the program itself
-// prints meanwhile does. As a default, from With or a pool's options, Progress is for the runs of the program, not for those that
-// their tasks start: ten thousand short bars inside a long one would only flicker. A task that wants one gives the
-// option to its run.
+// prints meanwhile does. As a default, from With or a pool's options, Progress is for the runs of the program, not for
+// those that their tasks start: ten thousand short bars inside a long one would only flicker. A task that wants one
+// gives the option to its run.
 //
-// w is written to by a goroutine of its own, never by a worker, and each line or redraw is one Write. That goroutine asks the run for what it counts
-// anyway: a task pays nothing. Where w returns an error or panics, that is the end of the lines, and nothing else. Where w blocks
-// the run goes on; its end waits at most 250 ms for the last line, and not at all for a w that has blocked so long already.
-// Otherwise w is not written to after the run. There are at most ten writes per second, not counting those of runs that end.
+// w is written to by a goroutine of its own, never by a worker, and each line or redraw is one Write. That goroutine
+// asks the run for what it counts anyway: a task pays nothing. Where w returns an error or panics, that is the end of
+// the lines, and nothing else. Where w blocks the run goes on; its end waits at most 250 ms for the last line, and not
+// at all for a w that has blocked so long already. Otherwise w is not written to after the run. There are at most ten
+// writes per second, not counting those of runs that end.
 func Progress(w io.Writer) Option {
 	return option{optProgress, func(c *config) {
 		switch {
@@ -72,9 +74,9 @@ const plainEvery = time.Minute
 //	run ── add ──> bars ── end ──> last lines
 //	                 └── frame ──────┴── 8 times a second, and when a run ends ──> one Write
 //
-// It lasts from the first run's beginning to the last one's end. On a terminal the bars are the lines at the bottom, and the
-// cursor stands behind the last of them: each frame goes back to the first, writes the last lines of runs that have ended, which
-// stay, and draws the others again below.
+// It lasts from the first run's beginning to the last one's end. On a terminal the bars are the lines at the bottom,
+// and the cursor stands behind the last of them: each frame goes back to the first, writes the last lines of runs that
+// have ended, which stay, and draws the others again below.
 type screen struct {
 	w      io.Writer
 	size   func() (cols, rows int, ok bool) // of the terminal; nil: there is none

@@ -13,17 +13,18 @@ import (
 	"github.com/gojoblib/parallel/internal/dispatch"
 )
 
-// Trace writes what happens to w in the format of Chrome's trace viewer, which ui.perfetto.dev opens: each run is a process with
-// a track per worker; each attempt is a slice with the task's name, and its index, attempt and outcome as arguments; a
-// retry, a lost worker and a result from a cache are marks on them. An attempt is written when it has ended.
+// Trace writes what happens to w in the format of Chrome's trace viewer, which ui.perfetto.dev opens: each run is a
+// process with a track per worker; each attempt is a slice with the task's name, and its index, attempt and outcome as
+// arguments; a retry, a lost worker and a result from a cache are marks on them. An attempt is written when it has
+// ended.
 //
-// w gets one JSON document, an array, which is complete when the run returns, also one that failed. Runs at the same time that
-// share the option, by With, share the document; so do later ones, where w is a file. Any other w gets a document for each, one
-// after the other. (Do not give one w to two Traces.)
+// w gets one JSON document, an array, which is complete when the run returns, also one that failed. Runs at the same
+// time that share the option, by With, share the document; so do later ones, where w is a file. Any other w gets a
+// document for each, one after the other. (Do not give one w to two Traces.)
 //
-// Writing is buffered, and happens on a goroutine of the run's, not on its workers; a w that is slow slows the run. The first error of
-// w ends the trace and is the Cause of the run's error; tasks and results are not touched. Each attempt costs some 150 bytes
-// and, on two threads, about 90 ns.
+// Writing is buffered, and happens on a goroutine of the run's, not on its workers; a w that is slow slows the run. The
+// first error of w ends the trace and is the Cause of the run's error; tasks and results are not touched. Each attempt
+// costs some 150 bytes and, on two threads, about 90 ns.
 func Trace(w io.Writer) Option {
 	var t *tracer
 	if !isNil(w) {

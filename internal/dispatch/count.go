@@ -7,7 +7,7 @@ import (
 
 // Counts is how far a run has come. It is made of what the run keeps anyway, so that asking is all it costs.
 type Counts struct {
-	Total   int  // calls there are; -1 while the input of a stream may go on
+	Total   int  // calls there are; -1 of a stream whose input has not ended
 	Done    int  // calls that have ended for good, Failed and Cached ones included; counted chunk by chunk
 	Failed  int  // calls that have failed for good
 	Cut     int  // calls that the stop ended
@@ -29,7 +29,7 @@ func (r *run) counts() Counts {
 		Failed: int(r.counted.failed.Load()), Cached: int(r.counted.cached.Load()), Retried: int(r.counted.retried.Load()),
 		Stopped: r.stopped.Load() && (r.stream != nil || settled-r.cut < avail), Over: r.ended,
 	}
-	if r.stream != nil && !r.stream.closed && !c.Over {
+	if s := r.stream; s != nil && (!s.closed || s.short) {
 		c.Total = -1
 	}
 	if !c.Over {
@@ -38,8 +38,8 @@ func (r *run) counts() Counts {
 	return c
 }
 
-// Tally is where the time of a run went, as far as its events do not tell. It is counted per batch and per wait, never per
-// call.
+// Tally is where the time of a run went, as far as its events do not tell. It is counted per batch and per wait, never
+// per call.
 type Tally struct {
 	spent [stages]atomic.Int64
 	bytes atomic.Int64

@@ -135,8 +135,13 @@ func (r *run) hear() {
 
 // hush ends that, the run's workers having left.
 func (r *run) hush() {
+	if r.teller != nil {
+		r.teller.sync()
+	}
+	if r.unwatch != nil {
+		r.unwatch() // before anybody says more about the run
+	}
 	if t := r.teller; t != nil {
-		t.sync()
 		err := r.report(int(r.avail.Load()))
 		if err == nil {
 			err = r.early
@@ -147,9 +152,6 @@ func (r *run) hush() {
 		t.mu.Unlock()
 		t.nudge()
 		<-t.gone
-	}
-	if r.unwatch != nil {
-		r.unwatch()
 	}
 }
 

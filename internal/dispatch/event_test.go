@@ -153,7 +153,7 @@ func (d *diary) verify(stopped bool) error {
 		}
 	}
 	c := d.counts
-	if !c.Over || c.Done+c.Cut+c.NotRun != c.Total || ends[dispatch.Failed] != c.Failed || ends[dispatch.Cut] != c.Cut || ends[dispatch.Cached] != c.Cached ||
+	if !c.Over || c.Done+c.Cut+c.NotRun != c.Total && c.Total >= 0 || ends[dispatch.Failed] != c.Failed || ends[dispatch.Cut] != c.Cut || ends[dispatch.Cached] != c.Cached ||
 		ends[dispatch.Finished] != c.Done-c.Failed-c.Cached {
 		d.fault("the run counts %+v, and told of %v", c, ends)
 	}

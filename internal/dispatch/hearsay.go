@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// What is told of calls elsewhere is hearsay: their starts are seldom heard of, their ends come many at a time, late, and
-// from a bad link in any order. It is put down so that a call's start comes before its end, and on a worker whose news is in
-// order one call after the other.
+// What is told of calls elsewhere is hearsay: their starts are seldom heard of, their ends come many at a time, late,
+// and from a bad link in any order. It is put down so that a call's start comes before its end, and on a worker whose
+// news is in order one call after the other.
 
 // heldStart is a start that was heard of. It is told when all that was to run before on the same worker has an end.
 type heldStart struct {
@@ -51,7 +51,8 @@ func (c *carrier) release() {
 	}
 }
 
-// noticed puts down that call k, which is call i of the run, has ended, and that it was started, if that has not been told.
+// noticed puts down that call k, which is call i of the run, has ended, and that it was started, if that has not been
+// told.
 func (c *carrier) noticed(b *batch, k, i int, name string, took time.Duration, finished bool) {
 	if c.log == nil {
 		return
