@@ -142,7 +142,9 @@ type track struct {
 
 // strip is a track of its own.
 type strip struct {
-	head    []byte        // of a slice on it: what comes between its name and its time; empty: it is not known yet
+	named   bool
+	name    string        // of the last slice on it, and
+	head    []byte        // how that begins, up to its time
 	open    bool          // an attempt is under way
 	started time.Duration // since then
 	drawn   time.Duration // up to here
@@ -205,11 +207,9 @@ func (t *track) worker(number int) *strip {
 		t.strips = append(t.strips, strip{})
 	}
 	w := &t.strips[number+1]
-	if w.head == nil {
-		w.head = fmt.Appendf(nil, `,"cat":"task","ph":"X","pid":%d,"tid":%d,"ts":`, t.run.ID, number+1)
-		if number >= 0 {
-			t.meta("thread_name", number+1, "worker "+strconv.Itoa(number))
-		}
+	if !w.named && number >= 0 {
+		w.named = true
+		t.meta("thread_name", number+1, "worker "+strconv.Itoa(number))
 	}
 	return w
 }
@@ -223,12 +223,6 @@ func (t *track) finish(e *dispatch.Event, w *strip, outcome string) {
 	}
 }
 
-// next begins an event.
-func (t *track) next(name string) []byte {
-	t.buf = append(t.buf, `,`+"\n"+`{"name":`...)
-	return appendJSON(t.buf, name)
-}
-
 // slice draws the attempt that ends with e.
 func (t *track) slice(e *dispatch.Event, w *strip, outcome string) {
 	from := e.At - e.Took
@@ -237,7 +231,12 @@ func (t *track) slice(e *dispatch.Event, w *strip, outcome string) {
 	}
 	from = min(max(from, w.drawn), e.At) // slices of a track that overlap are taken for nested
 	w.open, w.drawn = false, e.At
-	b := t.next(e.Name)
+	if w.head == nil || w.name != e.Name {
+		w.name = e.Name
+		w.head = appendJSON(append(w.head[:0], `,`+"\n"+`{"name":`...), e.Name)
+		w.head = fmt.Appendf(w.head, `,"cat":"task","ph":"X","pid":%d,"tid":%d,"ts":`, t.run.ID, e.Worker+1)
+	}
+	b := t.buf
 	b = append(b, w.head...)
 	b = appendMicros(b, t.since+from)
 	b = append(b, `,"dur":`...)
@@ -263,7 +262,8 @@ func (t *track) mark(e *dispatch.Event, what string) {
 }
 
 func (t *track) End(took time.Duration, c dispatch.Counts, err *backend.RunError) error {
-	b := t.next(t.run.Caller)
+	b := t.buf
+	b = appendJSON(append(b, `,`+"\n"+`{"name":`...), t.run.Caller)
 	b = fmt.Appendf(b, `,"cat":"run","ph":"X","pid":%d,"tid":0,"ts":`, t.run.ID)
 	b = appendMicros(b, t.since)
 	b = append(b, `,"dur":`...)

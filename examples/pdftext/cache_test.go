@@ -249,8 +249,8 @@ func TestFolderOfNoUseIsOneWarning(t *testing.T) {
 		{dir, "threads", "nothing is kept for the next run: cache: " + dir + " is not empty and no cache"},
 		{filepath.Join(dir, "a.pdf"), "processes", "nothing is kept for the next run: cache: no folder for it"},
 		{filepath.Join(dir, "a.pdf", "cache"), "threads", "nothing is kept for the next run: cache: no folder for it"},
-		{full, "threads", "pdftext.extract on disk has failed"},
-		{full, "processes", "pdftext.extract on disk has failed"},
+		{full, "threads", "using the folder of a memory has failed"},
+		{full, "processes", "using the folder of a memory has failed"},
 	} {
 		cmd, stdout, stderr := program(t, "-cache", c.cache, "-out", "out", "-prefer", c.prefer, dir)
 		err := cmd.Run()

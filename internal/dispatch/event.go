@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -221,24 +222,30 @@ func (t *teller) forget(worker int) {
 	}
 }
 
-// wait returns when there is room for another event. The caller holds the lock.
-func (l *log) wait() {
+// wait returns when there is room for another event; true: it took its time. The caller holds the lock.
+func (l *log) wait() (waited bool) {
 	for len(l.events) >= logged {
-		l.waits = true
+		l.waits, waited = true, true
 		l.teller.nudge()
 		l.room.Wait()
 	}
+	return waited
 }
 
-// add puts an event down, and waits for room when the listeners are slow.
-func (l *log) add(e Event) {
+// add puts an event down, and waits for room when the listeners are slow; true: it took its time.
+func (l *log) add(e Event) (waited bool) {
 	l.mu.Lock()
-	l.wait()
+	waited = l.wait()
 	if l.group {
 		e.At = l.told
 	}
 	l.put(e)
+	half := len(l.events) == logged/2
 	l.mu.Unlock()
+	if half { // where all CPUs are busy, the teller gets this one: to wait for each other costs both more
+		runtime.Gosched()
+	}
+	return waited || half
 }
 
 // put is add for who holds the lock, and has seen to the room.
@@ -428,7 +435,16 @@ func (t *teller) pass() {
 // begin tells that the call i is next.
 func (l *log) begin(w Work, i, attempt int) {
 	l.name = w.Name(i)
-	l.add(Event{Kind: Started, Index: i, Attempt: attempt, Worker: l.worker, At: l.clock, Name: l.name})
+	if l.add(Event{Kind: Started, Index: i, Attempt: attempt, Worker: l.worker, At: l.clock, Name: l.name}) {
+		l.lap()
+	}
+}
+
+// finish tells that the call i has returned a value.
+func (l *log) finish(i, attempt int, took time.Duration) {
+	if l.add(Event{Kind: Finished, Index: i, Attempt: attempt, Worker: l.worker, At: l.clock, Took: took, Name: l.name}) {
+		l.lap()
+	}
 }
 
 // lap returns how long the call that has just ended took; the next one begins now.

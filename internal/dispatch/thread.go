@@ -110,7 +110,7 @@ func (t *Thread) Ended(err error) bool {
 	if err == nil {
 		r.recovered(i, attempt)
 		if t.log != nil {
-			t.log.add(Event{Kind: Finished, Index: i, Attempt: attempt, Worker: t.id, At: t.log.clock, Took: took, Name: t.log.name})
+			t.log.finish(i, attempt, took)
 		}
 		return true
 	}
