@@ -190,14 +190,17 @@ func (d *desk) Run(t *dispatch.Thread, lo, hi int) int {
 			t.Begun()
 		}
 		v, err := task.run(ctx)
-		f.returned()
-		if err == nil && plain || t.Ended(err) {
-			if d.memo != nil {
-				d.memo.note(i, v)
+		if err != nil || !plain {
+			f.returned()
+			if !t.Ended(err) {
+				continue
 			}
-			f.finish(v, nil)
-			d.dropFrom(b, i)
 		}
+		if d.memo != nil {
+			d.memo.note(i, v)
+		}
+		f.complete(v)
+		d.dropFrom(b, i)
 	}
 	return i
 }
@@ -257,13 +260,10 @@ func (d *desk) Args(i int) string {
 
 // Cancelled returns why call i was cancelled; nil: it was not.
 func (d *desk) Cancelled(i int) error {
-	f := d.at(i)
-	if f == nil {
-		return nil
+	if f := d.at(i); f != nil {
+		return f.whyCancelled()
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.cancelled
+	return nil
 }
 
 func (d *desk) Strangers() []*TaskError                                          { return nil }
@@ -275,36 +275,42 @@ func (d *desk) StoreColumn(int, int, wire.ResultReader, int, time.Duration) bool
 type callContext struct {
 	context.Context // the submitter's; or, where attempts have a Timeout, the attempt's
 
-	mu     sync.Mutex
-	inner  context.Context // made when first asked for
-	over   bool            // its call has returned
-	cancel context.CancelCauseFunc
-	values context.Context // nil: the Context's
-	call   *promise        // nil: it is no call's own
+	inner  atomic.Pointer[endable] // made when first asked for
+	over   atomic.Bool             // its call has returned
+	values context.Context         // nil: the Context's
+	call   *promise                // nil: it is no call's own
+}
+
+// endable is a context that can be ended.
+type endable struct {
+	context.Context
+	end context.CancelCauseFunc
 }
 
 // Scope is asked for by the call: most do not.
 func (c *callContext) Scope() *scope.Scope { return c.call.where() }
 
-func (c *callContext) make() context.Context {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.inner == nil {
-		c.inner, c.cancel = context.WithCancelCause(c.Context)
-		if c.over {
-			c.cancel(errReturned)
-		}
+func (c *callContext) make() *endable {
+	if e := c.inner.Load(); e != nil {
+		return e
 	}
-	return c.inner
+	ctx, cancel := context.WithCancelCause(c.Context)
+	e := &endable{ctx, cancel}
+	if !c.inner.CompareAndSwap(nil, e) { // somebody else was faster
+		cancel(nil)
+		e = c.inner.Load()
+	}
+	if c.over.Load() { // release may have come before the two
+		e.end(errReturned)
+	}
+	return e
 }
 
 func (c *callContext) made() context.Context {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case c.inner != nil:
-		return c.inner
-	case c.over:
+	if e := c.inner.Load(); e != nil {
+		return e
+	}
+	if c.over.Load() {
 		return ended0
 	}
 	return c.Context
@@ -324,12 +330,10 @@ func (c *callContext) Value(key any) any {
 	if c.call != nil && scope.Asked(key) {
 		return c
 	}
-	c.mu.Lock()
 	from := c.Context
-	if c.inner != nil {
-		from = c.inner
+	if e := c.inner.Load(); e != nil {
+		from = e
 	}
-	c.mu.Unlock()
 	v := from.Value(key)
 	if v == nil && c.values != nil {
 		v = c.values.Value(key)
@@ -338,18 +342,13 @@ func (c *callContext) Value(key any) any {
 }
 
 // end ends it.
-func (c *callContext) end(why error) {
-	c.make()
-	c.cancel(why)
-}
+func (c *callContext) end(why error) { c.make().end(why) }
 
 // release frees what it holds; its call has returned.
 func (c *callContext) release() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.over = true
-	if c.cancel != nil {
-		c.cancel(errReturned)
+	c.over.Store(true)
+	if e := c.inner.Load(); e != nil {
+		e.end(errReturned)
 	}
 }
 

@@ -30,7 +30,7 @@ func Apply[R any](ctx context.Context, p *Pool, t Task) (R, error) {
 // their submission. ctx is the call's context, apart from its end by Cancel; when ctx ends before the call has begun, it
 // never does. A pool that was closed, and a faulty Task, give a Future that has ended with that error.
 //
-// Any number of calls may wait: they are kept in memory, some 500 bytes each.
+// Any number of calls may wait: they are kept in memory, some 300 bytes each.
 func ApplyAsync[R any](ctx context.Context, p *Pool, t Task) *Future[R] {
 	f := &Future[R]{}
 	f.task = t
@@ -193,6 +193,7 @@ func next[R any](ended <-chan *Future[R], fs []*Future[R]) *Future[R] {
 type promise struct {
 	state atomic.Uint32
 	aided atomic.Bool // it was helped, and is counted there
+	gone  bool        // the first attempt has returned; guarded by mu
 	index int
 	pool  *pool
 	task  Task             // of a single call
@@ -202,15 +203,37 @@ type promise struct {
 	value any          // once it has ended
 	err   error
 
-	mu        sync.Mutex
+	mu   sync.Mutex
+	done chan struct{} // made when first asked for
+	rest *rest         // nil: there is none
+}
+
+// rest is what most futures have no use for.
+type rest struct {
 	scope     *scope.Scope     // made when first asked for
 	attempt   *callContext     // of an attempt that has one of its own
-	gone      bool             // the first attempt has returned
 	tenure    *dispatch.Tenure // of the attempt that runs
-	done      chan struct{}    // made when first asked for
 	unwatch   func() bool
 	cancelled error
 	then      []func() // called when it ends
+}
+
+// more returns the rest, to be changed. The caller holds the lock.
+func (f *promise) more() *rest {
+	if f.rest == nil {
+		f.rest = new(rest)
+	}
+	return f.rest
+}
+
+// whyCancelled returns why it was cancelled; nil: it was not.
+func (f *promise) whyCancelled() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.rest == nil {
+		return nil
+	}
+	return f.rest.cancelled
 }
 
 // The states of a promise.
@@ -259,7 +282,7 @@ var deadPool = func() *pool {
 func (f *promise) watch(ctx context.Context) {
 	stop := context.AfterFunc(ctx, func() { f.end(reason(ctx)) })
 	f.mu.Lock()
-	f.unwatch = stop
+	f.more().unwatch = stop
 	over := f.state.Load() == ended
 	f.mu.Unlock()
 	if over {
@@ -282,10 +305,7 @@ func (f *promise) begin(attempt int, errand bool) claim {
 		case s == helped && attempt == 1 && !errand:
 			return theirs
 		default: // again
-			f.mu.Lock()
-			why := f.cancelled
-			f.mu.Unlock()
-			if why != nil {
+			if why := f.whyCancelled(); why != nil {
 				if attempt == 1 {
 					why = notRun(why)
 				}
@@ -310,9 +330,10 @@ func (f *promise) enter(t *dispatch.Thread) context.Context {
 	tenure := t.NewTenure()
 	own.Tenure = tenure
 	f.mu.Lock()
-	f.tenure, f.attempt = tenure, c
-	if f.cancelled != nil {
-		c.end(f.cancelled)
+	more := f.more()
+	more.tenure, more.attempt = tenure, c
+	if more.cancelled != nil {
+		c.end(more.cancelled)
 	}
 	f.mu.Unlock()
 	return &own
@@ -322,23 +343,28 @@ func (f *promise) enter(t *dispatch.Thread) context.Context {
 func (f *promise) where() *scope.Scope {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.scope == nil {
+	more := f.more()
+	if more.scope == nil {
 		s := f.place
-		f.scope = &scope.Scope{Context: scope.Hide(f.ctx.Context), Index: f.index, Attempt: 1, Seed: s.Seed, Names: s.Names, Locals: s.Locals}
+		more.scope = &scope.Scope{Context: scope.Hide(f.ctx.Context), Index: f.index, Attempt: 1, Seed: s.Seed, Names: s.Names, Locals: s.Locals}
 		tenure := f.pool.slots.NewTenure(f.gone)
-		if f.scope.Tenure = tenure; !f.gone {
-			f.tenure = tenure
+		if more.scope.Tenure = tenure; !f.gone {
+			more.tenure = tenure
 		}
 	}
-	return f.scope
+	return more.scope
 }
 
 // returned notes that an attempt has returned: what goroutines that outlive it do has nothing to do with its worker.
 func (f *promise) returned() {
 	f.mu.Lock()
 	f.gone = true
-	tenure, attempt := f.tenure, f.attempt
-	f.tenure, f.attempt = nil, nil
+	if f.rest == nil {
+		f.mu.Unlock()
+		return
+	}
+	tenure, attempt := f.rest.tenure, f.rest.attempt
+	f.rest.tenure, f.rest.attempt = nil, nil
 	f.mu.Unlock()
 	if tenure != nil {
 		tenure.End()
@@ -374,30 +400,51 @@ func (f *promise) fail(err *TaskError) {
 	f.finish(nil, err)
 }
 
+// complete ends the future with what its call has returned: returned and finish, at once where that is possible.
+func (f *promise) complete(value any) {
+	f.mu.Lock()
+	if f.rest != nil {
+		f.mu.Unlock()
+		f.returned()
+		f.mu.Lock()
+	}
+	f.gone = true
+	f.finishLocked(value, nil)
+}
+
 // finish ends the future, unless it has ended, and tells those who wait.
 func (f *promise) finish(value any, err error) {
 	f.mu.Lock()
+	f.finishLocked(value, err)
+}
+
+// finishLocked is finish by who holds the lock, and frees it.
+func (f *promise) finishLocked(value any, err error) {
 	if f.state.Load() == ended {
 		f.mu.Unlock()
 		return
 	}
 	f.value, f.err, f.task = value, err, Task{}
-	for _, tell := range f.then { // before anybody can know that it has ended
+	var last rest
+	if f.rest != nil {
+		last = *f.rest
+		f.rest.then = nil
+	}
+	for _, tell := range last.then { // before anybody can know that it has ended
 		tell()
 	}
 	f.state.Store(ended)
-	done, unwatch, attempt := f.done, f.unwatch, f.attempt
-	f.then = nil
+	done := f.done
 	f.mu.Unlock()
 	if done != nil {
 		close(done)
 	}
-	if unwatch != nil {
-		unwatch()
+	if last.unwatch != nil {
+		last.unwatch()
 	}
 	f.ctx.release()
-	if attempt != nil {
-		attempt.release()
+	if last.attempt != nil {
+		last.attempt.release()
 	}
 }
 
@@ -408,7 +455,7 @@ func (f *promise) subscribe(tell func()) {
 	if f.state.Load() == ended {
 		tell()
 	} else {
-		f.then = append(f.then, tell)
+		f.more().then = append(f.more().then, tell)
 	}
 }
 
@@ -437,10 +484,11 @@ func (f *promise) Cancel() bool { return f.end(context.Canceled) }
 // end is Cancel because of why.
 func (f *promise) end(why error) bool {
 	f.mu.Lock()
-	if f.cancelled == nil {
-		f.cancelled = why
+	more := f.more()
+	if more.cancelled == nil {
+		more.cancelled = why
 	}
-	attempt := f.attempt
+	attempt := more.attempt
 	f.mu.Unlock()
 	if f.state.CompareAndSwap(pending, taken) {
 		f.finish(nil, f.failure(notRun(why)))
@@ -482,11 +530,9 @@ func (f *promise) wait(ctx context.Context) error {
 			defer t.Reclaim(ctx)
 		}
 	}
-	for range 8 { // a short call is over sooner than a goroutine is asleep and awake again
-		runtime.Gosched()
-		if f.state.Load() == ended {
-			return nil
-		}
+	runtime.Gosched() // a short call is over sooner than a goroutine is asleep and awake again
+	if f.state.Load() == ended {
+		return nil
 	}
 	if ctx.Done() == nil {
 		<-f.Done()

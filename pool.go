@@ -85,7 +85,7 @@ func NewPool[N int | NJobs](n N, opts ...Option) (*Pool, error) {
 	p.callbacks.fault = p.fault
 	p.ctx, p.cancel = context.WithCancelCause(spec.Context)
 	p.desk = &desk{pool: p, blocks: map[int]*deskBlock{}}
-	spec.Context = scope.Hide(spec.Context)
+	spec.Context = scope.Hide(p.ctx)
 	spec.Backend, spec.Pool, spec.KeepGoing = p.backend, p.slots, true
 	if c.memo != nil {
 		p.desk.recall(c.memo)
@@ -176,13 +176,16 @@ func (p *pool) terminate(why error) {
 	why = p.why
 	p.mu.Unlock()
 	p.desk.close()
-	p.cancel(why)
 	p.calls.Stop(why)
+	p.cancel(why)
 }
 
 // wait sees the pool to its end.
 func (p *pool) wait() {
 	<-p.calls.Done()
+	if p.ctx.Err() != nil { // the run has heard of it first
+		p.terminate(context.Cause(p.ctx))
+	}
 	err := p.calls.Err()
 	p.mu.Lock()
 	if err != nil && err.Cause != nil {

@@ -50,6 +50,25 @@ var contenders = []contender{
 			return func() (int, error) { return <-c, nil }
 		}, nest: func(_ context.Context, more int) (int, error) { return nest(more), nil }}, func() {}, nil
 	}},
+	{"workers, channels", func(workers int) (pool, func(), error) {
+		type job struct {
+			x      int
+			result chan int
+		}
+		jobs := make(chan job, inFlight)
+		for range workers {
+			go func() {
+				for j := range jobs {
+					j.result <- twice(j.x)
+				}
+			}()
+		}
+		return pool{submit: func(x int) func() (int, error) {
+			j := job{x, make(chan int, 1)}
+			jobs <- j
+			return func() (int, error) { return <-j.result, nil }
+		}}, func() { close(jobs) }, nil
+	}},
 	{"**Pool**", func(workers int) (pool, func(), error) {
 		p, err := parallel.NewPool(workers)
 		if err != nil {

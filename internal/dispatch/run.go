@@ -502,14 +502,15 @@ func (r *run) giveBackLocked(s span) {
 // settle counts n calls as ended for good.
 func (r *run) settle(n int) {
 	if r.settled.Add(int64(n)) == r.avail.Load() { // the last call that might have come back has not
-		if r.nidle.Load() > 0 {
+		switch open := r.stream != nil && r.stream.open; {
+		case !open:
 			r.rouse(math.MaxInt)
-		}
-		if r.stream != nil && r.stream.closing.Load() {
+		case r.stream.closing.Load(): // else others will come
+			r.rouse(math.MaxInt)
 			r.dismiss()
 		}
 	}
-	if r.stream != nil {
+	if r.stream != nil && !r.stream.open {
 		r.stream.feeder.open()
 	}
 }

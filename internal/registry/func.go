@@ -26,7 +26,7 @@ func FuncName(fn any) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return "", fmt.Errorf("%s is not registered; give it to parallel.Main or parallel.Register, or use Prefer(Threads)", name)
+	return "", fmt.Errorf("%s is not registered; give it to parallel.Main or parallel.Register (goroutines, Prefer(Threads), need no name)", name)
 }
 
 // Symbol returns the full name of a function, registered or not; what has none is an error that says so.
@@ -68,7 +68,7 @@ func symbol(fn reflect.Value) (string, error) {
 	name := runtime.FuncForPC(fn.Pointer()).Name()
 	if what := nameless(name); what != "" {
 		return "", fmt.Errorf("%s is %s, which has no name that another process could find it by; "+
-			"declare a function at top level and give it to parallel.Main or parallel.Register, or use Prefer(Threads)", name, what)
+			"declare a function at top level and give it to parallel.Main or parallel.Register (goroutines, Prefer(Threads), need no name)", name, what)
 	}
 	return name, nil
 }
