@@ -114,6 +114,9 @@ func (p *Process) see(f *Future[any], pool *Pool, s *single, free func()) {
 	_ = pool.Close() // what ended it is the call's error
 	if failed, ok := errors.AsType[*TaskError](p.err); ok && s.lost != nil && errors.Is(failed, ErrNotRun) && errors.Is(failed, ErrClosed) {
 		failed.Err = notRun(s.lost)
+		if crash, ok := errors.AsType[*CrashError](s.lost); ok {
+			failed.Err = &notBegun{crash}
+		}
 	}
 	if !s.lent.Load() { // the call was cancelled before
 		_ = s.Close()
@@ -185,6 +188,12 @@ func (p *Process) ExitCode() (code int, ended bool) {
 	}
 	return code, true
 }
+
+// notBegun is the error of a call whose process ended before it.
+type notBegun struct{ crash *CrashError }
+
+func (e *notBegun) Error() string   { return "not run: its process had ended with " + e.crash.Reason }
+func (e *notBegun) Unwrap() []error { return []error{ErrNotRun, e.crash} }
 
 // single is a backend of one worker, which has been started, and that worker.
 type single struct {

@@ -225,7 +225,7 @@ func TestSpawnKilledBeforeItsCallBegins(t *testing.T) {
 	require.ErrorIs(t, err, ErrNotRun)
 	_, ok := errors.AsType[*CrashError](err)
 	assert.True(t, ok, "%v", err)
-	assert.NotContains(t, err.Error(), "\n")
+	assert.ErrorContains(t, err, "not run: its process had ended with signal: killed")
 	assert.Equal(t, killedCode(), code)
 }
 

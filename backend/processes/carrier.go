@@ -18,8 +18,7 @@ import (
 // when the worker rings the bell and, while a batch runs, now and then.
 type carrier struct {
 	*process
-	raw   []byte    // what was last copied from it
-	limit time.Time // when the worker's memory is looked at again
+	raw []byte // what was last copied from it
 
 	// Guarded by process.mu, like the board's claims.
 	look    time.Duration // until the next look at the board
@@ -27,7 +26,7 @@ type carrier struct {
 	flights [board.Slots]*flight
 	news    []backend.Report
 	closed  bool // by the run
-	retired bool // the worker has run MaxTasks
+	retired bool // the worker is to be renewed
 	ended   bool // Recv has said that the worker is gone
 	hears   bool // Recv is under way
 }
@@ -83,9 +82,8 @@ func (f *flight) came(k int) bool {
 }
 
 const (
-	lookMin   = 2 * time.Millisecond
-	lookMax   = 20 * time.Millisecond
-	weighEach = 25 * time.Millisecond
+	lookMin = 2 * time.Millisecond
+	lookMax = 20 * time.Millisecond
 )
 
 func newCarrier(w *process) *carrier {
@@ -96,8 +94,8 @@ func newCarrier(w *process) *carrier {
 	return c
 }
 
-// errRetired is why a worker that has run MaxTasks is gone.
-var errRetired = errors.New("the worker has run MaxTasks")
+// errRetired is why a worker is gone that has run MaxTasks, or leaks.
+var errRetired = errors.New("the worker was to be renewed")
 
 // Send hands a batch over.
 func (c *carrier) Send(b backend.Batch) error {
@@ -117,7 +115,7 @@ func (c *carrier) Send(b backend.Batch) error {
 			return errors.New("the worker is gone")
 		}
 		for i, other := range c.flights {
-			if other == nil {
+			if other == nil && !c.memory.heavy {
 				slot = i
 			}
 		}
@@ -177,17 +175,24 @@ func (c *carrier) next() (backend.Report, error) {
 		case c.closed:
 			c.mu.Unlock()
 			return backend.Report{}, io.EOF
-		case c.pool.MaxTasks > 0 && c.tasks >= c.pool.MaxTasks && c.idle():
+		case (c.memory.leaks || c.pool.MaxTasks > 0 && c.tasks >= c.pool.MaxTasks) && c.idle():
 			c.retired = true
 			c.mu.Unlock()
 			return backend.Report{}, &backend.Lost{Cause: errRetired}
 		}
 		var until time.Time
-		if !c.idle() {
+		ask := false
+		switch {
+		case !c.idle():
 			until = time.Now().Add(c.look)
+		case c.memory.heavy:
+			until, ask = c.tidy()
 		}
 		_ = c.conn.SetReadDeadline(until)
 		c.mu.Unlock()
+		if ask {
+			_ = c.write(wire.Frame{Kind: wire.Tidy}) // an error means that the worker has closed its end
+		}
 
 		f, err := c.frames.Next()
 		switch {
@@ -274,6 +279,8 @@ func (c *carrier) take(f wire.Frame) {
 		c.weigh()
 	case c.ready && f.Kind == wire.News:
 		c.report(f)
+	case c.ready && f.Kind == wire.Tidied && !c.memory.asked.IsZero():
+		c.tidied()
 	default:
 		c.kill(forged("a message of kind %d", f.Kind))
 	}
@@ -513,21 +520,6 @@ func (c *carrier) readRows(slot int, f *flight, st board.State) error {
 	flush(st.Ended)
 	f.used = st.Used
 	return nil
-}
-
-// weigh ends a worker that uses more memory than it may.
-func (c *carrier) weigh() {
-	most := c.pool.MemoryLimit
-	if most == 0 || time.Now().Before(c.limit) {
-		return
-	}
-	c.limit = time.Now().Add(weighEach)
-	if used := c.resident(); used > most {
-		c.kill(&backend.CrashError{
-			PID: c.proc.Pid, ExitCode: -1, Signal: "killed", Err: backend.ErrMemory,
-			Reason: fmt.Sprintf("killed: it used %d MB, its MemoryLimit is %d MB", used>>20, most>>20),
-		})
-	}
 }
 
 // Trim takes calls back, without asking the worker.

@@ -97,7 +97,7 @@ func (p *pool) giveBack(w *process) {
 	if keep == 0 {
 		keep = 5 * time.Minute
 	}
-	if keep < 0 || p.MaxTasks > 0 && w.tasks >= p.MaxTasks || !w.alive() {
+	if keep < 0 || p.MaxTasks > 0 && w.tasks >= p.MaxTasks || w.memory.leaks || !w.alive() {
 		w.end()
 		return
 	}

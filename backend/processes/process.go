@@ -43,6 +43,7 @@ type process struct {
 	arrived bool        // at parallel.Main
 	ready   bool        // Init has returned
 	rest    *time.Timer // ends its idleness
+	memory  memory
 
 	exited   chan struct{} // closed when it has ended and state is known
 	released chan struct{} // closed when nothing of it is left

@@ -52,8 +52,12 @@ type Options struct {
 
 	// MemoryLimit bounds the memory of each worker, in bytes. One that uses more is ended, and the task that it was
 	// running fails with a CrashError that Is ErrMemory. It counts what the worker has in use beside what it shares
-	// with others (looked at every 25 ms, where the system tells as often); Linux and Windows also refuse to give it more
-	// than that and 64 MB, and the garbage collector works harder from nine tenths on. 0: no bound.
+	// with others (looked at every 5 to 20 ms, where the system tells as often); Linux and Windows also refuse to give it
+	// more than that and 64 MB, and the garbage collector works harder from nine tenths on. 0: no bound.
+	//
+	// A worker that uses more than five eighths of it after a task, with its garbage collected, and then goes on growing,
+	// leaks, and another takes its place between two tasks: a leak costs no task, unless it is fast. What a worker
+	// needs all the time, as a model that its tasks share, is no leak, however much it is.
 	MemoryLimit int64
 
 	// IdleTimeout is how long a worker without work is kept for the next run. 0 means 5 minutes, a negative one that

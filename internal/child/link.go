@@ -3,6 +3,7 @@ package child
 import (
 	"io"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -59,6 +60,9 @@ func (l *link) Next() (backend.Order, error) {
 			return backend.Order{Cancel: &backend.Cancel{Batch: f.Batch}}, nil
 		case wire.Share:
 			share(f.Lo)
+		case wire.Tidy:
+			debug.FreeOSMemory()
+			_ = l.write(wire.Frame{Kind: wire.Tidied})
 		case wire.Bye:
 			return backend.Order{}, io.EOF
 		}

@@ -18,11 +18,13 @@ const (
 	Cancel                      // to the worker: end the contexts of a batch
 	Share                       // to the worker: use so many CPUs
 	Bye                         // to the worker: end, when what is in hand is done
+	Tidy                        // to the worker: free what memory you can, and say Tidied
 	Hello                       // from the worker: it has got to Main
 	Ready                       // from the worker: Init has returned, it may be given work; the body says what its sandbox lacks
 	Refuse                      // from the worker: it cannot be what it should; the body is an error
 	Bell                        // from the worker: look at the board, a batch is over
 	News                        // from the worker: a report that does not fit on the board
+	Tidied                      // from the worker: it has freed what memory it can
 )
 
 // Frame is a message between a worker process and its near end. What a field means depends on the kind.
@@ -135,7 +137,7 @@ func (r *FrameReader) Next() (f Frame, err error) {
 	}
 	body := binary.LittleEndian.Uint64(h[40:])
 	var sum uint64
-	if f.Kind < Setup || f.Kind > News || segs>>1 > maxSegments || r.tooLarge(body, &sum) {
+	if f.Kind < Setup || f.Kind > Tidied || segs>>1 > maxSegments || r.tooLarge(body, &sum) {
 		return f, fmt.Errorf("a forged frame: kind %d, %d segments, %d bytes", f.Kind, segs>>1, body)
 	}
 	r.from += head

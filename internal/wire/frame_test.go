@@ -62,7 +62,7 @@ func next(r *FrameReader) (f Frame, err error) {
 
 func drawnFrame(t *rapid.T) Frame {
 	f := Frame{
-		Kind: FrameKind(rapid.ByteRange(byte(Setup), byte(News)).Draw(t, "kind")), Slot: rapid.Byte().Draw(t, "slot"), Flag: rapid.Bool().Draw(t, "flag"),
+		Kind: FrameKind(rapid.ByteRange(byte(Setup), byte(Tidied)).Draw(t, "kind")), Slot: rapid.Byte().Draw(t, "slot"), Flag: rapid.Bool().Draw(t, "flag"),
 		Gen: rapid.Uint16().Draw(t, "gen"), Lo: int(rapid.Uint32().Draw(t, "lo")), Hi: int(rapid.Uint32().Draw(t, "hi")),
 		Batch: rapid.Uint64().Draw(t, "batch"), Took: rapid.Int64().Draw(t, "took"), Deadline: rapid.Int64().Draw(t, "deadline"),
 	}
@@ -211,7 +211,7 @@ func forgedHead(kind FrameKind, segments uint32, body uint64, lens ...uint64) []
 func TestForgedFramesAreErrors(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"kind 0":                forgedHead(0, 0, 0),
-		"kind after the last":   forgedHead(News+1, 0, 0),
+		"kind after the last":   forgedHead(Tidied+1, 0, 0),
 		"kind 255":              forgedHead(255, 0, 0),
 		"too many segments":     forgedHead(Run, maxSegments+1, 0),
 		"all segments":          forgedHead(Run, 1<<31-1, 0),
