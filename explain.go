@@ -2,6 +2,7 @@ package parallel
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"reflect"
 	"runtime"
 	"runtime/metrics"
@@ -88,7 +89,7 @@ type Explanation struct {
 	Held    time.Duration // streams: the input waited, since the results it was ahead of had not been taken
 	Consume time.Duration // streams: in the loop over the results
 	First   time.Duration // until the first task began
-	Waiting float64       // how many goroutines waited for a CPU, on average
+	Waiting float64       // how many goroutines of the program waited for a CPU, on average; 0 where the run was too short to tell
 }
 
 // String returns the explanation as a paragraph.
@@ -205,29 +206,31 @@ func (x *Explanation) others() time.Duration {
 // inquiry follows a run in order to explain it.
 type inquiry struct {
 	Explanation
-	run    *RunInfo
-	f      func(Explanation)
-	tally  *dispatch.Tally
-	work   dispatch.Work
-	cpu    []metrics.Sample // goroutines that wait for a CPU
-	looked time.Time
-	looks  int
-	open   map[int]time.Duration // when the attempt under way on a worker began
+	run   *RunInfo
+	f     func(Explanation)
+	tally *dispatch.Tally
+	work  dispatch.Work
+	looks int
+	end   chan struct{}         // closed when there is no further look
+	ended chan struct{}         // closed after the last one
+	open  map[int]time.Duration // when the attempt under way on a worker began
 }
 
-// lookEvery is how often it is asked, at most, how many goroutines wait.
-const lookEvery = 5 * time.Millisecond
+const (
+	// lookEvery is how often it is asked on average how many goroutines wait. The moments are random: tasks that sleep
+	// wake together, and what woke with them, a timer or an event, would find them all in the queue.
+	lookEvery = 5 * time.Millisecond
+	minLooks  = 4 // fewer say nothing
+)
 
 func newInquiry(f func(Explanation), run *RunInfo, tally *dispatch.Tally) *inquiry {
-	return &inquiry{
-		run: run, f: f, tally: tally, open: map[int]time.Duration{},
-		cpu: []metrics.Sample{{Name: "/sched/goroutines/runnable:goroutines"}},
-	}
+	return &inquiry{run: run, f: f, tally: tally, open: map[int]time.Duration{}, end: make(chan struct{}), ended: make(chan struct{})}
 }
 
 func (q *inquiry) Begin(w dispatch.Work, n int, at time.Time) error {
 	q.work, q.First, q.LongestIndex, q.CPUs = w, -1, -1, runtime.GOMAXPROCS(0)
 	q.run.Total, q.run.Began = n, at
+	go q.look()
 	return nil
 }
 
@@ -261,25 +264,33 @@ func (q *inquiry) Tell(events []dispatch.Event) error {
 			q.Longest, q.LongestIndex, q.LongestName = took, e.Index, e.Name
 		}
 	}
-	q.look()
 	return nil
 }
 
-// look asks how many goroutines wait for a CPU.
+// look asks again and again how many goroutines wait for a CPU.
 func (q *inquiry) look() {
-	now := time.Now()
-	if now.Sub(q.looked) < lookEvery {
-		return
+	defer close(q.ended)
+	cpu := []metrics.Sample{{Name: "/sched/goroutines/runnable:goroutines"}}
+	next := time.NewTimer(0)
+	defer next.Stop()
+	for {
+		next.Reset(rand.N(2 * lookEvery))
+		select {
+		case <-q.end:
+			return
+		case <-next.C:
+		}
+		metrics.Read(cpu)
+		if v := cpu[0].Value; v.Kind() == metrics.KindUint64 {
+			q.Waiting += float64(v.Uint64())
+			q.looks++
+		}
 	}
-	metrics.Read(q.cpu)
-	if v := q.cpu[0].Value; v.Kind() == metrics.KindUint64 {
-		q.Waiting += float64(v.Uint64())
-		q.looks++
-	}
-	q.looked = now
 }
 
 func (q *inquiry) End(took time.Duration, c dispatch.Counts, _ *backend.RunError) error {
+	close(q.end)
+	<-q.ended
 	t := q.tally
 	q.Run, q.Summary, q.Elapsed = *q.run, *summaryOf(c), took
 	q.Workers = min(t.Hired(), q.run.Workers)
@@ -288,9 +299,10 @@ func (q *inquiry) End(took time.Duration, c dispatch.Counts, _ *backend.RunError
 	q.Draw = max(0, t.Spent(dispatch.Feeding)-q.Held)
 	q.Consume = max(0, t.Spent(dispatch.Consuming)-t.Spent(dispatch.Harvesting))
 	q.First = max(q.First, 0)
-	if q.looks > 0 {
-		q.Waiting /= float64(q.looks)
+	if q.looks < minLooks {
+		q.Waiting, q.looks = 0, 1
 	}
+	q.Waiting /= float64(q.looks)
 	rest := max(0, q.all()-q.Busy)
 	q.Idle = rest
 	if q.Encode > 0 {

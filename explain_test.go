@@ -35,7 +35,7 @@ func lengthOf(_ int, data []byte) int { return len(data) }
 
 func init() { Register(grind, nap, lengthOf) }
 
-// TestExplainFindsWhatIsSlow has seven runs that are slow, each in its own way.
+// TestExplainFindsWhatIsSlow has seven runs that are slow, each in its own way, and one that is not.
 func TestExplainFindsWhatIsSlow(t *testing.T) {
 	testkit.Clean(t)
 	t.Cleanup(CloseIdleWorkers)
@@ -97,6 +97,14 @@ func TestExplainFindsWhatIsSlow(t *testing.T) {
 			_, err := Map(ctx, in, grind, o, NJobs(8*cpus))
 			return err
 		}, VerdictManyWorkers, []string{"more workers than CPUs: ", " waited for one on average"}},
+		{"tasks that wait", func(o Option) error { // and wake together
+			in := make([]int, 128*cpus)
+			for i := range in {
+				in[i] = 20
+			}
+			_, err := Map(ctx, in, nap, o, NJobs(16*cpus))
+			return err
+		}, VerdictBusy, []string{"workers were busy ", "tasks that wait want more workers"}},
 		{"few tasks", func(o Option) error {
 			_, err := Map(ctx, []int{20}, nap, o, NJobs(max(2, cpus)))
 			return err

@@ -4,10 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
+	"runtime"
 	"strconv"
 	"sync"
 	"time"
 	"unicode/utf8"
+	"weak"
 
 	"github.com/gojoblib/parallel/backend"
 	"github.com/gojoblib/parallel/internal/dispatch"
@@ -19,8 +22,8 @@ import (
 // ended.
 //
 // w gets one JSON document, an array, which is complete when the run returns, also one that failed. Runs at the same
-// time that share the option, by With, share the document; so do later ones, where w is a file. Any other w gets a
-// document for each, one after the other. (Do not give one w to two Traces.)
+// time that share the option, by With, share the document; so do all runs, also later ones, that are given the same
+// *os.File. Any other w gets a document for each, one after the other. (Do not give one such w to two Traces.)
 //
 // Writing is buffered, and happens on a goroutine of the run's, not on its workers; a w that is slow slows the run. The
 // first error of w ends the trace and is the Cause of the run's error; tasks and results are not touched. Each attempt
@@ -28,7 +31,7 @@ import (
 func Trace(w io.Writer) Option {
 	var t *tracer
 	if !isNil(w) {
-		t = &tracer{w: w}
+		t = tracerOf(w)
 	}
 	return option{optTrace, func(c *config) {
 		if t == nil {
@@ -38,18 +41,52 @@ func Trace(w io.Writer) Option {
 	}}
 }
 
-// tracer writes the documents of one Trace:
-//
-//	[ ── events of runs, buffer by buffer ── ]         a run more: back over the ], if w is a file
+// tracer is a Trace: where to, and what is there already.
 type tracer struct {
 	w io.Writer
+	*document
+}
 
+// document is what one writer gets:
+//
+//	[ ── events of runs, buffer by buffer ── ]         a run more: back over the ], if w is a file
+type document struct {
 	mu    sync.Mutex
 	runs  int       // under way
 	epoch time.Time // what times are counted from: the first run's beginning
 	end   int64     // where in a file the last document ends; 0: not known
 	empty bool      // the document has no event yet
 	err   error
+}
+
+// documents are those of the files that there are, which it does not keep open.
+var documents struct {
+	sync.Mutex
+	of map[weak.Pointer[os.File]]*document
+}
+
+func tracerOf(w io.Writer) *tracer {
+	f, ok := w.(*os.File)
+	if !ok {
+		return &tracer{w, new(document)}
+	}
+	documents.Lock()
+	defer documents.Unlock()
+	key := weak.Make(f)
+	d := documents.of[key]
+	if d == nil {
+		if documents.of == nil {
+			documents.of = map[weak.Pointer[os.File]]*document{}
+		}
+		d = new(document)
+		documents.of[key] = d
+		runtime.AddCleanup(f, func(key weak.Pointer[os.File]) {
+			documents.Lock()
+			defer documents.Unlock()
+			delete(documents.of, key)
+		}, key)
+	}
+	return &tracer{w, d}
 }
 
 const traceEnd = "\n]\n"
@@ -68,7 +105,7 @@ func (t *tracer) enter(at time.Time) (since time.Duration) {
 		t.epoch = at
 	}
 	if t.runs++; t.runs == 1 && !t.reopen() {
-		t.empty = true
+		t.empty, t.err = true, nil
 		t.write([]byte("["))
 	}
 	return at.Sub(t.epoch)

@@ -201,9 +201,13 @@ func TestRunsShareATrace(t *testing.T) {
 		f, err := os.OpenFile(name, flags, 0o666)
 		require.NoError(t, err)
 		defer f.Close()
-		traced := Parallel(2, Trace(f))
-		for n := range 3 {
-			_, err := traced(Each(cubeOf, ints(10))...)
+		once := Trace(f)
+		for n := range 4 {
+			trace := once
+			if n > 1 {
+				trace = Trace(f) // another, of the same file
+			}
+			_, err := Parallel(2, trace)(Each(cubeOf, ints(10))...)
 			require.NoError(t, err)
 			data, err := os.ReadFile(name)
 			require.NoError(t, err)
@@ -214,7 +218,7 @@ func TestRunsShareATrace(t *testing.T) {
 		}
 		_, err = f.WriteString("somebody else's\n")
 		require.NoError(t, err)
-		_, err = traced(Each(cubeOf, ints(10))...)
+		_, err = Parallel(2, once)(Each(cubeOf, ints(10))...)
 		require.NoError(t, err)
 		data, err := os.ReadFile(name)
 		require.NoError(t, err)
