@@ -33,7 +33,8 @@ func ExampleSpawn() {
 		log.Fatal(err)
 	}
 	n, err := p.Wait(ctx)
-	fmt.Println(p.Name(), n, err)
+	code, _ := p.ExitCode()
+	fmt.Println(p.Name(), n, err, code)
 
 	p, err = parallel.Spawn(ctx, parallel.Delayed(countPrimes, 1<<40).Named("endless"))
 	if err != nil {
@@ -44,12 +45,12 @@ func ExampleSpawn() {
 	if _, err = p.Wait(soon); errors.Is(err, context.DeadlineExceeded) {
 		fmt.Println("alive:", p.Alive())
 	}
-	_ = p.Kill()
+	_ = p.Kill() // Terminate asks for it politely
 	_, err = p.Wait(ctx)
 	crash := new(parallel.CrashError)
 	fmt.Println(errors.As(err, &crash), crash.Signal, "alive:", p.Alive())
 	// Output:
-	// small 25 <nil>
+	// small 25 <nil> 0
 	// alive: true
 	// true killed alive: false
 }

@@ -1,11 +1,14 @@
 package parallel_test
 
 import (
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -81,4 +84,42 @@ func TestImportsFollowTheArrows(t *testing.T) {
 	})
 	require.NoError(t, err)
 	assert.True(t, seen["."] && seen["backend"] && seen["internal/dispatch"], "the walk missed packages: %v", seen)
+}
+
+// What README's table has for a name of Python has an Example, which the tests compile and run.
+func TestWhatTheTableNamesHasAnExample(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	_, table, ok := strings.Cut(string(readme), "| I have | Python | here |\n|---|---|---|\n")
+	require.True(t, ok)
+	table, _, _ = strings.Cut(table, "\n\n")
+
+	shown := map[string]bool{}
+	files, err := filepath.Glob("*_test.go")
+	require.NoError(t, err)
+	for _, file := range append(files, "memo/example_test.go", "cache/dump_test.go") {
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		require.NoError(t, err)
+		for _, d := range parsed.Decls {
+			f, isFunc := d.(*ast.FuncDecl)
+			if isFunc && f.Recv == nil && strings.HasPrefix(f.Name.Name, "Example") || !isFunc && strings.HasPrefix(file, "example_") {
+				ast.Inspect(d, func(n ast.Node) bool {
+					if id, ok := n.(*ast.Ident); ok {
+						shown[id.Name] = true
+					}
+					return true
+				})
+			}
+		}
+	}
+	rows := strings.Split(table, "\n")
+	require.Greater(t, len(rows), 30)
+	for _, row := range rows {
+		here := strings.Split(row, " | ")[2]
+		for _, code := range regexp.MustCompile("`[^`]*`").FindAllString(here, -1) {
+			for _, name := range regexp.MustCompile(`\b[A-Z]\w+`).FindAllString(strings.NewReplacer("PARALLEL_REPLAY", "", "time.Second", "").Replace(code), -1) {
+				assert.True(t, shown[name], "no Example has %s, which is in the row %s", name, row)
+			}
+		}
+	}
 }
