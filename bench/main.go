@@ -13,8 +13,9 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
-	"strings"
 	"time"
+
+	"github.com/gojoblib/parallel/bench/internal/table"
 )
 
 func main() {
@@ -51,19 +52,16 @@ func report(w io.Writer, chosen []contender, bodies []body, rounds int) error {
 	for _, b := range bodies {
 		head = append(head, b.heads()...)
 	}
-	row(w, head)
-	row(w, append([]string{"---"}, slices.Repeat([]string{"---:"}, len(head)-1)...))
+	table.Head(w, head...)
 	for i, c := range chosen {
 		cells := []string{c.name}
 		for j, b := range bodies {
 			cells = append(cells, b.cells(best[i][j], best[0][j])...)
 		}
-		row(w, cells)
+		table.Line(w, cells...)
 	}
 	return nil
 }
-
-func row(w io.Writer, cells []string) { fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | ")) }
 
 // verify runs everything once: who returns other results than the plain loop has not done the work.
 func verify(chosen []contender, bodies []body) error {

@@ -15,12 +15,13 @@ import (
 	"log"
 	"os"
 	"os/signal"
-	"regexp"
 	"runtime"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"syscall"
+
+	"github.com/gojoblib/parallel/bench/internal/python"
+	"github.com/gojoblib/parallel/bench/internal/table"
 )
 
 func main() {
@@ -42,7 +43,7 @@ func main() {
 }
 
 func run(ctx context.Context, w io.Writer, rounds int, some, only string) (err error) {
-	rows, err := matching(rows(), func(r row) string { return r.name }, some)
+	rows, err := table.Matching(rows(), func(r row) string { return r.name }, some)
 	if err != nil {
 		return fmt.Errorf("-rows: %w", err)
 	}
@@ -53,18 +54,18 @@ func run(ctx context.Context, w io.Writer, rounds int, some, only string) (err e
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	all := inThisProgram()
 	notes := []string{otterVersion() + "."}
-	py, missing := findPython(ctx, dir)
+	py, missing := python.Find(ctx, dir, peersPy, "joblib's column is")
 	notes = append(notes, missing...)
 	if py != nil {
-		versions, err := py.versions(ctx)
+		versions, err := py.Versions(ctx)
 		if err != nil {
 			return err
 		}
 		notes = append(notes, versions+".")
-		all = append(all, py.contenders()...)
+		all = append(all, inPython(py)...)
 	}
 	all = append(all, floor)
-	chosen, err := matching(all, func(c contender) string { return c.name }, only)
+	chosen, err := table.Matching(all, func(c contender) string { return c.name }, only)
 	if err != nil {
 		return fmt.Errorf("-only: %w", err)
 	}
@@ -97,34 +98,13 @@ func otterVersion() string {
 	return path
 }
 
-// matching returns what has a name that matches; it must be something.
-func matching[T any](all []T, name func(T) string, expression string) ([]T, error) {
-	match, err := regexp.Compile(expression)
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	var some []T
-	for _, t := range all {
-		names = append(names, name(t))
-		if match.MatchString(name(t)) {
-			some = append(some, t)
-		}
-	}
-	if len(some) == 0 {
-		return nil, fmt.Errorf("%q matches none of\n\t%s", expression, strings.Join(names, "\n\t"))
-	}
-	return some, nil
-}
-
 // report measures and prints: a line for each row as soon as it is known, a column for each contender, then the notes.
 func report(ctx context.Context, w io.Writer, dir string, chosen []contender, rows []row, rounds int, notes []string) error {
 	head := []string{fmt.Sprintf("%d CPUs, %s: median (best) of %d", runtime.NumCPU(), runtime.Version(), rounds)}
 	for _, c := range chosen {
 		head = append(head, c.name)
 	}
-	line(w, head)
-	line(w, append([]string{"---"}, slices.Repeat([]string{"---:"}, len(chosen))...))
+	table.Head(w, head...)
 	for _, r := range rows {
 		figures, err := measure(ctx, dir, chosen, r, rounds)
 		if err != nil {
@@ -137,16 +117,11 @@ func report(ctx context.Context, w io.Writer, dir string, chosen []contender, ro
 			}
 			cells = append(cells, f.cell(r))
 		}
-		line(w, cells)
+		table.Line(w, cells...)
 	}
-	fmt.Fprintln(w)
-	for _, n := range notes {
-		fmt.Fprintf(w, "- %s\n", strings.ReplaceAll(n, "\n", "\n  "))
-	}
+	table.Notes(w, notes)
 	return nil
 }
-
-func line(w io.Writer, cells []string) { fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | ")) }
 
 // measure runs one row. In every round all contenders take turns, each round begun by another, so that whatever else the
 // machine does meets them alike; each turn comes after an uncounted run. A contender that fails is out.

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gojoblib/parallel/bench/internal/python"
 )
 
 // tiny are the jobs of the table, cut so that they take no time.
@@ -60,11 +62,11 @@ func TestContendersInPythonRemember(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	p := &python{path: path, script: filepath.Join(t.TempDir(), "peers.py")}
-	if err := os.WriteFile(p.script, peersPy, 0o600); err != nil {
+	p := &python.Python{Path: path, Script: filepath.Join(t.TempDir(), "peers.py")}
+	if err := os.WriteFile(p.Script, peersPy, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range p.contenders() {
+	for _, c := range inPython(p) {
 		t.Run(c.name, func(t *testing.T) { runs(t, c) })
 	}
 }

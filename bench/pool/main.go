@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/gojoblib/parallel/bench/internal/table"
 )
 
 func main() {
@@ -94,8 +96,7 @@ func report(w io.Writer, rounds, calls int) error {
 	for _, c := range contenders {
 		head = append(head, c.name)
 	}
-	line(w, head)
-	line(w, append([]string{"---"}, slices.Repeat([]string{"---:"}, len(contenders))...))
+	table.Head(w, head...)
 	for _, r := range rows {
 		times := make([][]float64, len(contenders))
 		for round := range rounds + 1 {
@@ -135,12 +136,10 @@ func report(w io.Writer, rounds, calls int) error {
 			}
 			cells = append(cells, cell)
 		}
-		line(w, cells)
+		table.Line(w, cells...)
 	}
 	return nil
 }
-
-func line(w io.Writer, cells []string) { fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | ")) }
 
 // workers is how many the pool of a row has.
 func workers(r row) int {

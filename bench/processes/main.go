@@ -14,15 +14,15 @@ import (
 	"log"
 	"os"
 	"os/signal"
-	"regexp"
 	"runtime"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/gojoblib/parallel"
+	"github.com/gojoblib/parallel/bench/internal/python"
+	"github.com/gojoblib/parallel/bench/internal/table"
 )
 
 func main() {
@@ -61,7 +61,7 @@ func serveAsPeer() {
 }
 
 func run(ctx context.Context, w io.Writer, rounds int, some, only string) error {
-	rows, err := matching(rows(), func(r row) string { return r.name }, some)
+	rows, err := table.Matching(rows(), func(r row) string { return r.name }, some)
 	if err != nil {
 		return fmt.Errorf("-rows: %w", err)
 	}
@@ -72,17 +72,17 @@ func run(ctx context.Context, w io.Writer, rounds int, some, only string) error 
 	defer os.RemoveAll(dir)
 	all := inThisProgram()
 	notes := []string{pluginVersion() + "."}
-	py, missing := findPython(ctx, dir)
+	py, missing := python.Find(ctx, dir, peersPy, "joblib's column and Python's rows with arrays are")
 	notes = append(notes, missing...)
 	if py != nil {
-		versions, err := py.versions(ctx)
+		versions, err := py.Versions(ctx)
 		if err != nil {
 			return err
 		}
 		notes = append(notes, versions+".")
-		all = slices.Insert(all, 1, py.contenders()...)
+		all = slices.Insert(all, 1, inPython(py)...)
 	}
-	chosen, err := matching(all, func(c contender) string { return c.name }, only)
+	chosen, err := table.Matching(all, func(c contender) string { return c.name }, only)
 	if err != nil {
 		return fmt.Errorf("-only: %w", err)
 	}
@@ -111,34 +111,13 @@ func pluginVersion() string {
 	return path
 }
 
-// matching returns what has a name that matches; it must be something.
-func matching[T any](all []T, name func(T) string, expression string) ([]T, error) {
-	match, err := regexp.Compile(expression)
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	var some []T
-	for _, t := range all {
-		names = append(names, name(t))
-		if match.MatchString(name(t)) {
-			some = append(some, t)
-		}
-	}
-	if len(some) == 0 {
-		return nil, fmt.Errorf("%q matches none of\n\t%s", expression, strings.Join(names, "\n\t"))
-	}
-	return some, nil
-}
-
 // report measures and prints: a line for each row as soon as it is known, a column for each contender, then the notes.
 func report(ctx context.Context, w io.Writer, chosen []contender, rows []row, rounds int, notes []string) error {
 	head := []string{fmt.Sprintf("%d workers, %d CPUs, %s: median (best) of %d", workers, runtime.NumCPU(), runtime.Version(), rounds)}
 	for _, c := range chosen {
 		head = append(head, c.name)
 	}
-	line(w, head)
-	line(w, append([]string{"---"}, slices.Repeat([]string{"---:"}, len(chosen))...))
+	table.Head(w, head...)
 	fewer := false
 	for _, r := range rows {
 		figures, err := measure(ctx, chosen, r, rounds)
@@ -153,19 +132,14 @@ func report(ctx context.Context, w io.Writer, chosen []contender, rows []row, ro
 			fewer = fewer || f.fewer(r)
 			cells = append(cells, f.cell(r))
 		}
-		line(w, cells)
+		table.Line(w, cells...)
 	}
 	if fewer {
 		notes = append(notes, "*: over fewer tasks, 100,000 or, by the executor, 10,000: all would take too long.")
 	}
-	fmt.Fprintln(w)
-	for _, n := range notes {
-		fmt.Fprintf(w, "- %s\n", strings.ReplaceAll(n, "\n", "\n  "))
-	}
+	table.Notes(w, notes)
 	return nil
 }
-
-func line(w io.Writer, cells []string) { fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | ")) }
 
 // figure is what one contender makes of one row.
 type figure struct {

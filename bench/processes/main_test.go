@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gojoblib/parallel"
+	"github.com/gojoblib/parallel/bench/internal/python"
 )
 
 func TestMain(m *testing.M) {
@@ -72,11 +73,11 @@ func TestContendersInPythonReturnTheResults(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	p := &python{path: path, script: filepath.Join(t.TempDir(), "peers.py")}
-	if err := os.WriteFile(p.script, peersPy, 0o600); err != nil {
+	p := &python.Python{Path: path, Script: filepath.Join(t.TempDir(), "peers.py")}
+	if err := os.WriteFile(p.Script, peersPy, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range p.contenders() {
+	for _, c := range inPython(p) {
 		t.Run(c.name, func(t *testing.T) { runs(t, c, tiny()) })
 	}
 }
