@@ -153,7 +153,7 @@ func (d *desk) Find(i int, again func()) (dispatch.Found, func(), error) {
 	return d.memo.Find(i, again)
 }
 
-func (d *desk) Made(i int, ok bool, took time.Duration) { d.memo.Made(i, ok, took) }
+func (d *desk) Made(i int, ok bool, took time.Duration) error { return d.memo.Made(i, ok, took) }
 
 func (d *desk) Run(t *dispatch.Thread, lo, hi int) int {
 	stop, plain := t.Stop(), t.Plain()

@@ -17,7 +17,7 @@ var (
 	ErrMemory  = backend.ErrMemory  // inside a CrashError: the worker had used up its memory
 	ErrGoexit  = backend.ErrGoexit  // a task ended its goroutine with runtime.Goexit instead of returning
 	ErrNotRun  = backend.ErrNotRun  // tasks were never started
-	ErrClosed  = backend.ErrClosed  // work was handed to something that was closed
+	ErrClosed  = backend.ErrClosed  // work was handed to a pool that was closed, or has ended
 )
 
 // Failures returns every failed task in err, in index order; nil when there is none.

@@ -119,11 +119,11 @@ func (f *Future[R]) result() (r R, err error) {
 	if ok || f.err != nil || f.value == nil && reflect.TypeFor[R]().Kind() == reflect.Interface {
 		return r, f.err
 	}
-	what := "nothing"
+	want, got := reflect.TypeFor[R](), "nothing; ask for an any"
 	if f.value != nil {
-		what = fmt.Sprintf("type %T", f.value)
+		got = fmt.Sprintf("type %T; ask for that", f.value)
 	}
-	return r, f.failure(fmt.Errorf("a Future[%v] was made of a task that returned %s", reflect.TypeFor[R](), what))
+	return r, f.failure(fmt.Errorf("Apply or ApplyAsync was asked for a result of type %v, and the task has returned %s", want, got))
 }
 
 // OnDone has fn called with the result when there is one, also when it is there already: add_done_callback, and the
@@ -259,12 +259,12 @@ func (f *promise) bind(ctx context.Context, p *Pool) error {
 		ctx = context.Background()
 		f.ctx.Context = ctx
 		f.pool = deadPool
-		return errors.New("parallel: the context is nil; pass context.Background()")
+		return errors.New("parallel: a nil context was given to a call on a Pool; pass context.Background()")
 	}
 	f.ctx.Context = ctx
 	if p == nil || p.pool == nil {
 		f.pool = deadPool
-		return errors.New("parallel: the Pool is nil; NewPool makes one")
+		return errNoPool
 	}
 	f.pool = p.pool
 	f.home = p.slots.Within(scope.From(ctx))
@@ -412,6 +412,17 @@ func (f *promise) complete(value any) {
 	f.finishLocked(value, nil)
 }
 
+// errNoFuture is the result of a Future that nothing has made.
+var errNoFuture = errors.New("parallel: the Future was not made by ApplyAsync or its like")
+
+// orphan ends a future that nothing has made, and that nobody else would.
+func (f *promise) orphan() {
+	if f.pool == nil {
+		f.pool, f.index, f.ctx.Context = deadPool, -1, context.Background()
+		f.finish(nil, errNoFuture)
+	}
+}
+
 // finish ends the future, unless it has ended, and tells those who wait.
 func (f *promise) finish(value any, err error) {
 	f.mu.Lock()
@@ -450,6 +461,7 @@ func (f *promise) finishLocked(value any, err error) {
 
 // subscribe has tell called when the future ends, or now. It must not wait for anything.
 func (f *promise) subscribe(tell func()) {
+	f.orphan()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.state.Load() == ended {
@@ -461,6 +473,7 @@ func (f *promise) subscribe(tell func()) {
 
 // Done is closed when the future has ended.
 func (f *promise) Done() <-chan struct{} {
+	f.orphan()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.done == nil {
@@ -470,6 +483,21 @@ func (f *promise) Done() <-chan struct{} {
 		}
 	}
 	return f.done
+}
+
+// String says what has become of it, not with what result.
+func (f *Future[R]) String() string {
+	what := fmt.Sprintf("Future[%v]", reflect.TypeFor[R]())
+	switch f.state.Load() {
+	case pending:
+		return what + ", pending"
+	case ended:
+		if f.err != nil {
+			return what + ", failed"
+		}
+		return what + ", done"
+	}
+	return what + ", running"
 }
 
 // Pending reports whether the call has not begun: it waits for a worker.
@@ -483,6 +511,7 @@ func (f *promise) Cancel() bool { return f.end(context.Canceled) }
 
 // end is Cancel because of why.
 func (f *promise) end(why error) bool {
+	f.orphan()
 	f.mu.Lock()
 	more := f.more()
 	if more.cancelled == nil {
@@ -512,6 +541,7 @@ func (f *promise) wait(ctx context.Context) error {
 	if f.state.Load() == ended {
 		return nil
 	}
+	f.orphan()
 	if ctx == nil {
 		ctx = context.Background()
 	}

@@ -216,7 +216,7 @@ type pipe struct{ Done chan int }
 
 func TestRegistrationFaultsPanicWithAHint(t *testing.T) {
 	for want, v := range map[string]any{
-		"is a closure, which has no name that another process could find it by": func() {},
+		"is a closure, which has no name that it could be known by elsewhere": func() {},
 		"is a method value":                             time.Second.String,
 		"is a generic function":                         generic[int],
 		"pipe.Done: chan int cannot be sent to another": pipe{},
@@ -230,3 +230,60 @@ func TestRegistrationFaultsPanicWithAHint(t *testing.T) {
 }
 
 func generic[T any](x T) T { return x }
+
+// oddMemory is a Memoizer that misbehaves.
+type oddMemory struct{ how string }
+
+func (m oddMemory) Lookup(any, []any) (any, bool, func(any, time.Duration, bool), func(func()) func(), error) {
+	switch m.how {
+	case "lookup":
+		panic("lookup")
+	case "type":
+		return "a string", true, nil, nil, nil
+	case "wait":
+		return nil, false, nil, func(func()) func() { panic("wait") }, nil
+	}
+	return nil, false, func(any, time.Duration, bool) { panic("made") }, nil, nil
+}
+
+func TestAMemoizerThatPanicsEndsNoProgram(t *testing.T) {
+	everywhere(t, func(t *testing.T, where Option) {
+		for how, want := range map[string]string{
+			"lookup": "task 0 (github.com/gojoblib/parallel_test.cubeOf(0)): the Memoizer failed: panic: lookup",
+			"type":   "the Memoizer failed: it knows a string as the result of a function that returns int",
+			"wait":   "the Memoizer failed: panic: wait",
+			"made":   "the Memoizer failed: panic: made",
+		} {
+			m := oddMemory{how}
+			got, err := Collect[int](Parallel(2, where, Memo(m), KeepGoing())(Each(cubeOf, ints(3))...))
+			assert.ErrorContains(t, err, want)
+			if how == "made" {
+				assert.Equal(t, []int{0, 1, 8}, got)
+				assert.Empty(t, Failures(err))
+			} else {
+				assert.Len(t, Failures(err), 3)
+			}
+			_, err = Map(context.Background(), ints(3), cube, where, Memo(m))
+			assert.ErrorContains(t, err, "the Memoizer failed: ")
+			for _, err := range Imap(context.Background(), count(3), cube, where, Memo(m)) {
+				if how != "made" {
+					assert.ErrorContains(t, err, "the Memoizer failed")
+				}
+				if err != nil {
+					break
+				}
+			}
+			p, err := NewPool(1, where, Memo(m))
+			require.NoError(t, err)
+			v, err := Apply[int](context.Background(), p, Delayed(cubeOf, 3))
+			if how == "made" {
+				assert.NoError(t, err)
+				assert.Equal(t, 27, v)
+				assert.ErrorContains(t, p.Close(), "the Memoizer failed")
+			} else {
+				assert.ErrorContains(t, err, "the Memoizer failed")
+				assert.NoError(t, p.Close())
+			}
+		}
+	})
+}

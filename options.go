@@ -235,9 +235,11 @@ func (c *config) inherit(d *defaults) {
 	}
 	c.defaults, c.foreign = true, d.task != scope.From(c.ctx)
 	for _, o := range d.opts {
-		if o != nil {
-			o.apply(c)
+		if o == nil {
+			c.fault("a nil Option is given to With")
+			continue
 		}
+		o.apply(c)
 	}
 	c.contradictions()
 	c.defaults, c.foreign, c.given = false, false, 0
@@ -336,7 +338,7 @@ func Prefer(h Hint) Option {
 func Backend(b backend.Backend) Option {
 	return option{optBackend, func(c *config) {
 		if b == nil {
-			c.fault("Backend(nil): give a backend, or leave the option out to run on goroutines")
+			c.fault("Backend(nil): give a backend, or leave the option out")
 		}
 		c.backend = b
 	}}

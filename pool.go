@@ -59,12 +59,15 @@ type pool struct {
 // NewPool returns a pool of n workers, which n means as in Parallel. It starts none: tasks do, when they need one.
 //
 // The options hold for all that runs on the pool: Prefer or Backend says where, Timeout, Retry, Seed, Memo, Capsules and
-// others are what a run on it (see On) starts from. When the Context ends the pool is terminated.
+// others are what a run on it (see On) starts from, where they apply to it: KeepGoing, PreDispatch and Unordered are for
+// runs alone. When the Context ends the pool is terminated. Progress, Observe, Trace and Explain follow the single calls
+// as one run, which begins with the pool and ends with it, and each run by itself.
 //
 // On Processes the pool has worker processes of its own. They go away when they have been idle for long, when the pool
 // has ended, and with the program. A worker that cannot start (its Init fails) ends the pool; futures tell why.
 func NewPool[N int | NJobs](n N, opts ...Option) (*Pool, error) {
-	c := &config{caller: "NewPool", accepts: optEverywhere&^optOn | optContext, ctx: context.Background(), n: NJobs(n)}
+	accepts := optEverywhere&^optOn | optContext | optKeepGoing | optPreDispatch | optUnordered
+	c := &config{caller: "NewPool", accepts: accepts, ctx: context.Background(), n: NJobs(n)}
 	configure(c, opts)
 	spec, err := c.spec()
 	if child.Inside() {
@@ -110,7 +113,7 @@ func On(p *Pool) Option {
 func on(p *Pool, entered bool) Option {
 	return onOption{option{optOn, func(c *config) {
 		if p == nil || p.pool == nil {
-			c.fault("On(nil): give a pool that NewPool returned, or leave the option out")
+			c.fault("On was given a Pool that is nil, or was not made by NewPool; leave the option out to run elsewhere")
 			return
 		}
 		c.pool, c.entered = p, entered
@@ -123,13 +126,24 @@ type onOption struct {
 }
 
 // errTerminated is what a terminated pool answers with.
-var errTerminated = fmt.Errorf("the pool was terminated: %w", ErrClosed)
+var errTerminated error = terminated{}
+
+type terminated struct{}
+
+func (terminated) Error() string        { return "the pool was terminated" }
+func (terminated) Is(target error) bool { return target == ErrClosed }
+
+// errNoPool is what a Pool answers with that NewPool has not made, or has failed to make.
+var errNoPool = errors.New("parallel: the Pool is nil, or was not made by NewPool")
 
 // Close refuses new work, waits until all that was submitted has ended, callbacks included, and ends the workers: made
 // for defer. It returns what went wrong beside the tasks: a callback that panicked, a PerWorker value that could not be
 // closed, the reason why the pool ended by itself; when called again, nil. A task or callback of the pool must not call it:
 // it would wait for itself.
 func (p *Pool) Close() error {
+	if p == nil || p.pool == nil {
+		return errNoPool
+	}
 	p.close()
 	return p.end()
 }
@@ -138,12 +152,18 @@ func (p *Pool) Close() error {
 // worker processes that do not heed that within their Grace (100 ms) are killed. It waits until all has ended, as Close
 // does, and what Close says of its error and of tasks holds here.
 func (p *Pool) Terminate() error {
+	if p == nil || p.pool == nil {
+		return errNoPool
+	}
 	p.terminate(errTerminated)
 	return p.end()
 }
 
 // Join waits until the pool has ended. Before Close or Terminate, which have waited themselves, it is an error.
 func (p *Pool) Join() error {
+	if p == nil || p.pool == nil {
+		return errNoPool
+	}
 	p.mu.Lock()
 	closed := p.closed
 	p.mu.Unlock()

@@ -118,7 +118,7 @@ func TestAPoolMakesCallsAnywhere(t *testing.T) {
 				}
 			}
 			_, err = Apply[string](ctx, p, deedOf("", 3))
-			assert.ErrorContains(t, err, "a Future[string] was made of a task that returned type int")
+			assert.ErrorContains(t, err, "was asked for a result of type string, and the task has returned type int")
 			_, err = Apply[int](ctx, p, Delayed(poolDeed, 1))
 			assert.ErrorContains(t, err, "pool_test.go:")
 
@@ -465,20 +465,20 @@ func TestPoolsAreMisused(t *testing.T) {
 	ctx := context.Background()
 	_, err := NewPool(0)
 	assert.ErrorContains(t, err, "n = 0 means no worker at all")
-	_, err = NewPool(2, KeepGoing(), Retry(-1))
-	assert.ErrorContains(t, err, "KeepGoing does not apply to NewPool")
+	_, err = NewPool(2, NJobs(3), Retry(-1))
+	assert.ErrorContains(t, err, "NJobs does not apply to NewPool")
 	assert.ErrorContains(t, err, "Retry(-1)")
 	_, err = NewPool(2, On(nil))
 	assert.ErrorContains(t, err, "On does not apply to NewPool")
 	_, err = Map(ctx, []int{1}, cube, On(nil))
-	assert.ErrorContains(t, err, "On(nil)")
+	assert.ErrorContains(t, err, "On was given a Pool that is nil")
 	_, err = Apply[int](ctx, nil, Delayed(square, 1))
 	assert.ErrorContains(t, err, "the Pool is nil")
 	_, err = MapAsync(ctx, &Pool{}, []int{1}, cube).Get(ctx)
 	assert.ErrorContains(t, err, "the Pool is nil")
 	p := openPool(t, 2)
 	_, err = Apply[int](nil, p, Delayed(square, 1)) //nolint:staticcheck // it is the misuse
-	assert.ErrorContains(t, err, "the context is nil")
+	assert.ErrorContains(t, err, "nil context")
 	_, err = Map(ctx, []int{1}, cube, On(p), Prefer(Processes))
 	assert.ErrorContains(t, err, "On and a Prefer that does not agree")
 	_, err = Map(ctx, []int{1}, cube, On(p), Backend(&testkit.Remote{}))

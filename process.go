@@ -56,6 +56,7 @@ func Spawn(ctx context.Context, task Task, opts ...Option) (*Process, error) {
 	b, ok := c.backend.(*processes.Backend)
 	switch {
 	case ok:
+	case c.given&optBackend != 0 && c.backend == nil: // it was told
 	case c.given&optBackend != 0:
 		c.fault("a Backend that is none of package processes: a Process needs one")
 	default: // a With's is for others
@@ -150,6 +151,9 @@ func (p *Process) Done() <-chan struct{} { return p.done }
 // The error is a *TaskError, as that of a Future is. In it is a *CrashError where the process ended before the call, by
 // Kill and Terminate too, and ErrNotRun where the call had not begun.
 func (p *Process) Wait(ctx context.Context) (any, error) {
+	if p == nil || p.proc == nil {
+		return nil, errors.New("parallel: the Process is nil, or was not made by Spawn")
+	}
 	if p.Alive() && ctx != nil {
 		select {
 		case <-p.done:
@@ -176,15 +180,21 @@ func (p *Process) Kill() error {
 var errKilled = errors.New("Kill was called")
 
 // ExitCode returns, once the process has ended, how: 0 when the call returned without an error, 1 when it failed, or
-// never began, in a way that the process survived (an error, a panic, the end of ctx), N for os.Exit(N), and -N when
-// signal N ended the process. So it is 0 only if the error of Wait is nil, and what exitcode is in Python; the system
-// itself sees 0, too, where it is 1. A CrashError has -1 for signals, and their names. On Windows a killed process has 1.
+// never began, in a way that the process survived (an error, a panic, the end of ctx, an Init that fails), N for
+// os.Exit(N) but 1 for os.Exit(0), with which no call returns, and -N when signal N ended the process. So it is 0 just if
+// the error of Wait is nil, and else what exitcode is in Python; the system itself may see 0 where it is 1. A CrashError
+// has -1 for signals, and their names. On Windows a killed process has 1.
 func (p *Process) ExitCode() (code int, ended bool) {
 	if p.Alive() {
 		return 0, false
 	}
-	if code = p.proc.ExitCode(); code == 0 && p.err != nil {
-		code = 1
+	code = p.proc.ExitCode()
+	crashed := p.err == nil || errors.As(p.err, new(*CrashError)) || !errors.Is(p.err, ErrNotRun)
+	switch {
+	case p.err == nil: // whatever has ended it came too late
+		return 0, true
+	case code == 0 || !crashed:
+		return 1, true
 	}
 	return code, true
 }

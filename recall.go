@@ -3,7 +3,9 @@ package parallel
 import (
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -19,6 +21,7 @@ type recall struct {
 
 	mu    sync.Mutex
 	leads map[int]lead // calls that this run makes for all who wait
+	fault error        // of the Memoizer, not reported yet
 }
 
 // lead is a call that is being made.
@@ -29,21 +32,33 @@ type lead struct {
 
 var _ dispatch.Memo = (*recall)(nil)
 
-// Find looks call i up.
-func (r *recall) Find(i int, again func()) (dispatch.Found, func(), error) {
+// Find looks call i up. What panics in the Memoizer, or comes from it and is no result of the call, is the call's error.
+func (r *recall) Find(i int, again func()) (what dispatch.Found, stop func(), err error) {
 	d := r.declare(i)
 	if d.err != nil {
 		return dispatch.Make, nil, &dispatch.Misuse{Site: d.site, Err: d.err}
 	}
+	defer func() {
+		if v := recover(); v != nil {
+			what, stop, err = dispatch.Make, nil, broken(v)
+		}
+	}()
 	value, hit, made, wait, err := r.memo.Lookup(d.fn, d.args)
 	switch {
 	case err != nil:
 		return dispatch.Make, nil, err
 	case hit:
+		if err := fits(value, d.fn); err != nil {
+			return dispatch.Make, nil, err
+		}
 		r.put(i, value)
 		return dispatch.Hit, nil, nil
 	case wait != nil:
-		return dispatch.Wait, wait(again), nil
+		stop := wait(again)
+		return dispatch.Wait, func() {
+			defer r.caught()
+			stop()
+		}, nil
 	case made != nil:
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -55,24 +70,61 @@ func (r *recall) Find(i int, again func()) (dispatch.Found, func(), error) {
 	return dispatch.Make, nil, nil
 }
 
+// fits says what is wrong with value as the result of fn.
+func fits(value, fn any) error {
+	t := reflect.TypeOf(fn)
+	if t.NumOut() == 0 || value == nil {
+		return nil // the zero value
+	}
+	if got, want := reflect.TypeOf(value), t.Out(0); got != want && !got.AssignableTo(want) {
+		return fmt.Errorf("the Memoizer failed: it knows a %v as the result of a function that returns %v", got, want)
+	}
+	return nil
+}
+
+// broken is the error of what the Memoizer has panicked with.
+func broken(v any) error {
+	return fmt.Errorf("the Memoizer failed: %w", &PanicError{Value: v, Stack: debug.Stack()})
+}
+
 // note keeps what call i has returned, before anybody has it who may write to it.
 func (r *recall) note(i int, value any) {
 	if l, ok := r.take(i); ok {
-		l.made(value, time.Since(l.since), true)
+		r.tell(l, value, time.Since(l.since), true)
 	}
 }
 
 // noteTook is note for a call that took so long elsewhere.
 func (r *recall) noteTook(i int, value any, took time.Duration) {
 	if l, ok := r.take(i); ok {
-		l.made(value, max(took, 1), true)
+		r.tell(l, value, max(took, 1), true)
 	}
 }
 
-// Made tells whoever waits that call i has ended, if its value was not noted.
-func (r *recall) Made(i int, _ bool, took time.Duration) {
+// Made tells whoever waits that call i has ended, if its value was not noted. The error is what the Memoizer has made of
+// calls so far.
+func (r *recall) Made(i int, _ bool, took time.Duration) error {
 	if l, ok := r.take(i); ok {
-		l.made(nil, took, false)
+		r.tell(l, nil, took, false)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	err := r.fault
+	r.fault = nil
+	return err
+}
+
+// tell hands the Memoizer what has become of a call.
+func (r *recall) tell(l lead, value any, took time.Duration, ok bool) {
+	defer r.caught()
+	l.made(value, took, ok)
+}
+
+func (r *recall) caught() {
+	if v := recover(); v != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.fault = broken(v)
 	}
 }
 

@@ -157,7 +157,11 @@ func (t *tracer) write(b []byte) {
 	if t.err != nil || len(b) == 0 {
 		return
 	}
-	if _, err := t.w.Write(b); err != nil {
+	n, err := t.w.Write(b)
+	if err == nil && n < len(b) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
 		t.err = fmt.Errorf("writing the trace: %w", err)
 	}
 }

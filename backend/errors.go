@@ -18,8 +18,8 @@ var (
 	ErrGoexit = errors.New("the task called runtime.Goexit (t.FailNow and t.Skip do) instead of returning")
 	// ErrNotRun says that some calls were never started: something ended the run before their turn.
 	ErrNotRun = errors.New("not run")
-	// ErrClosed is the answer to work that is handed to something that was closed.
-	ErrClosed = errors.New("closed")
+	// ErrClosed is the answer to work that is handed to a pool that was closed, or has ended.
+	ErrClosed = errors.New("the pool is closed")
 )
 
 type timeoutError struct{}

@@ -129,7 +129,7 @@ func (m *Memory) join(k cache.Key, f *flight, again func()) (stop func()) {
 
 // Lookup is what runs with parallel.Memo ask; see parallel.Memoizer.
 func (m *Memory) Lookup(fn any, args []any) (value any, hit bool, made func(any, time.Duration, bool), wait func(func()) func(), err error) {
-	if m == nil {
+	if m == nil || m.store == nil {
 		return nil, false, nil, nil, errNil
 	}
 	s := m.subject(fn)
@@ -150,7 +150,7 @@ func (m *Memory) Lookup(fn any, args []any) (value any, hit bool, made func(any,
 	return nil, false, nil, func(again func()) func() { return m.join(k, f, again) }, nil
 }
 
-var errNil = errors.New("there is no memory: the *memo.Memory is nil")
+var errNil = errors.New("memo: the Memory is nil, or was not made by New")
 
 // read returns the value of a record.
 func (m *Memory) read(s *subject, k cache.Key, rec cache.Record) (any, error) {

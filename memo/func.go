@@ -2,6 +2,7 @@ package memo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -16,11 +17,14 @@ type Cached[A, R any] struct {
 	fn func(context.Context, A) (R, error)
 }
 
+// errNoFunc is what a Cached answers with that Func has not made.
+var errNoFunc = errors.New("memo: the Cached was not made by Func")
+
 // Func returns fn with a memory: joblib's @memory.cache. What cannot be remembered (a closure, an argument that has no key)
 // is the error of every Call.
 func Func[A, R any](m *Memory, fn func(context.Context, A) (R, error), opts ...Option) *Cached[A, R] {
 	s := newSubject(fn, opts)
-	if m == nil {
+	if m == nil || m.store == nil {
 		s.err = errNil
 	}
 	return &Cached[A, R]{m, s, fn}
@@ -119,6 +123,9 @@ func (c *Cached[A, R]) Forget(a A) error {
 // Clear removes the values that Call could find: those of this function, and of its Version or else of this build of the
 // program. What other processes have of them in RAM stays there.
 func (c *Cached[A, R]) Clear() error {
+	if c.s == nil {
+		return errNoFunc
+	}
 	if c.s.err != nil {
 		return c.s.err
 	}
@@ -126,6 +133,9 @@ func (c *Cached[A, R]) Clear() error {
 }
 
 func (c *Cached[A, R]) key(a *A) (cache.Key, error) {
+	if c.s == nil {
+		return cache.Key{}, errNoFunc
+	}
 	if c.s.err != nil {
 		return cache.Key{}, c.s.err
 	}

@@ -119,10 +119,18 @@ var thisBuild = sync.OnceValue(func() string {
 func newSubject(fn any, opts []Option) *subject {
 	s := &subject{}
 	for _, o := range opts {
+		if o == nil {
+			s.err = errors.New("memo: a nil Option is given")
+			return s
+		}
 		o(&s.settings)
 	}
+	if s.maxAge < 0 {
+		s.err = fmt.Errorf("memo: MaxAge(%v): it must not be negative", s.maxAge)
+		return s
+	}
 	if s.name, s.err = registry.Symbol(fn); s.err != nil {
-		s.err = fmt.Errorf("its results cannot be kept: %w", s.err)
+		s.err = fmt.Errorf("memo: its results cannot be kept: %w", s.err)
 		return s
 	}
 	t := reflect.TypeOf(fn)

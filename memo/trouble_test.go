@@ -394,9 +394,9 @@ func TestCloseAmidCalls(t *testing.T) {
 func TestNoMemoryIsAnError(t *testing.T) {
 	var none *memo.Memory
 	_, err := parallel.Map(inTime(t), fresh(1), count, parallel.Memo(none))
-	require.ErrorContains(t, err, "the *memo.Memory is nil")
+	require.ErrorContains(t, err, "the Memory is nil, or was not made by New")
 	_, err = memo.Func(none, count).Call(inTime(t), job{})
-	require.ErrorContains(t, err, "the *memo.Memory is nil")
+	require.ErrorContains(t, err, "the Memory is nil, or was not made by New")
 }
 
 // generic, and the method value below, share their symbols with others that compute something else.

@@ -41,6 +41,8 @@ func (w *process) death() error {
 		e.Reason = cause.Error()
 	case outOfMemory(e.Stderr+e.Trace, e.Trace):
 		e.Err = backend.ErrMemory
+	case !w.arrived && e.Signal != "":
+		words += " before it got to parallel.Main"
 	case !w.arrived:
 		words = " before it got to parallel.Main; is that the first line of main, and of TestMain?"
 	case !w.ready:

@@ -48,7 +48,7 @@ func (c *carrier) weigh() {
 	case used > most:
 		c.killed(&backend.CrashError{
 			PID: c.proc.Pid, ExitCode: -1, Signal: "killed", Err: backend.ErrMemory,
-			Reason: fmt.Sprintf("killed: it used %d MB, its MemoryLimit is %d MB", used>>20, most>>20),
+			Reason: fmt.Sprintf("killed: it used %s, its MemoryLimit is %s", size(used), size(most)),
 		})
 	case used > c.memory.near(most) && !c.memory.heavy && !c.closed:
 		c.memory.heavy = true
@@ -58,6 +58,13 @@ func (c *carrier) weigh() {
 			}
 		}
 	}
+}
+
+func size(n int64) string {
+	if n < 10<<20 {
+		return fmt.Sprintf("%d kB", n>>10)
+	}
+	return fmt.Sprintf("%d MB", n>>20)
 }
 
 // tidy returns until when the worker, which is idle, may take to free what it can, and whether it has yet to be told to.

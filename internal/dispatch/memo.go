@@ -10,8 +10,8 @@ type Memo interface {
 	// An error is the call's: it is not made.
 	Find(i int, again func()) (what Found, stop func(), err error)
 	// Made tells how a call that was to be made has ended: its result lies in its place, or there is none. took is 0 if the
-	// call was not begun.
-	Made(i int, ok bool, took time.Duration)
+	// call was not begun. The error is a fault of the Memo.
+	Made(i int, ok bool, took time.Duration) error
 }
 
 // Found is what a Memo says of a call.
@@ -91,6 +91,6 @@ func (r *run) riseLocked() {
 // made tells the memo, if there is one, how a call has ended.
 func (r *run) made(i int, ok bool, took time.Duration) {
 	if r.Memo != nil {
-		r.Memo.Made(i, ok, took)
+		r.fault(r.Memo.Made(i, ok, took))
 	}
 }

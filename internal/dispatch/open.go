@@ -127,7 +127,8 @@ func (s *stream) draft() bool {
 
 // dismiss counts the workers out that are not at work: there is nothing left for them to do.
 func (r *run) dismiss() {
-	for r.stream.draft() {
+	if n := r.stream.spare.Swap(0); n > 0 {
+		r.workers.Add(1 - n) // and the last of them:
 		r.left(&seat{bare: true})
 	}
 }

@@ -104,7 +104,8 @@ type run struct {
 	naps      map[int]*nap   // calls that wait for somebody else's result
 	waiting   map[int]*retry // calls that have failed and are tried again, until one attempt ends it
 	failed    []*backend.TaskError
-	cause     error // what stopped the run, when it was not a failed task
+	cause     error      // what stopped the run, when it was not a failed task
+	faulty    sync.Mutex // of faults
 	faults    []error
 	carriers  []*carrier
 	unrun     []span // calls that were claimed and that the stop kept from running, or ended
@@ -599,20 +600,22 @@ func (r *run) refuse(failed []*backend.TaskError) {
 	}
 }
 
-// fault records what went wrong beside the calls.
+// fault records what went wrong beside the calls. The caller may hold the lock.
 func (r *run) fault(err error) {
 	if err == nil {
 		return
 	}
-	r.mu.Lock()
+	r.faulty.Lock()
 	r.faults = append(r.faults, err)
-	r.mu.Unlock()
+	r.faulty.Unlock()
 }
 
 // report sums up a run of n calls whose workers have left.
 func (r *run) report(n int) *backend.RunError {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.faulty.Lock()
+	defer r.faulty.Unlock()
 	notRun := n - int(r.settled.Load())
 	complete := notRun == 0 && r.cut == 0 && (r.stream == nil || !r.stream.short)
 	if complete && len(r.failed) == 0 && len(r.faults) == 0 {

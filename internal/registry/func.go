@@ -24,9 +24,9 @@ func FuncName(fn any) (string, error) {
 	}
 	name, err := symbol(v)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("%w and give it to parallel.Main or parallel.Register (goroutines, Prefer(Threads), need no name)", err)
 	}
-	return "", fmt.Errorf("%s is not registered; give it to parallel.Main or parallel.Register (goroutines, Prefer(Threads), need no name)", name)
+	return "", fmt.Errorf("%s is not registered; give it to parallel.Main or parallel.Register (goroutines, Prefer(Threads), do without)", name)
 }
 
 // Symbol returns the full name of a function, registered or not; what has none is an error that says so.
@@ -50,7 +50,7 @@ func Func(name string) (reflect.Value, bool) {
 func (b *book) addFunc(fn reflect.Value) error {
 	name, err := symbol(fn)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w and give it to parallel.Main or parallel.Register", err)
 	}
 	if old, ok := b.funcs[name]; ok && old.Pointer() != fn.Pointer() {
 		return ambiguous("functions", name, "rename one")
@@ -67,8 +67,7 @@ func symbol(fn reflect.Value) (string, error) {
 	}
 	name := runtime.FuncForPC(fn.Pointer()).Name()
 	if what := nameless(name); what != "" {
-		return "", fmt.Errorf("%s is %s, which has no name that another process could find it by; "+
-			"declare a function at top level and give it to parallel.Main or parallel.Register (goroutines, Prefer(Threads), need no name)", name, what)
+		return "", fmt.Errorf("%s is %s, which has no name that it could be known by elsewhere; declare a function at top level", name, what)
 	}
 	return name, nil
 }
