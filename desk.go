@@ -62,15 +62,8 @@ func (d *desk) close() {
 
 // sweep ends what the run, which has ended, has not made.
 func (d *desk) sweep() {
+	left := d.all()
 	d.mu.Lock()
-	var left []*promise
-	for _, b := range d.blocks {
-		for k := range b.calls {
-			if f := b.calls[k].Load(); f != nil {
-				left = append(left, f)
-			}
-		}
-	}
 	d.blocks, d.last = nil, nil
 	d.mu.Unlock()
 	why := d.pool.refusal()
@@ -79,21 +72,29 @@ func (d *desk) sweep() {
 	}
 }
 
-// stop ends the contexts of all calls that run.
-func (d *desk) stop(why error) {
+// stop ends the calls that have not begun, and the contexts of those that run.
+func (d *desk) stop() {
+	why := d.pool.refusal()
+	if why == nil { // it has ended by itself
+		why = fmt.Errorf("%w: %w", ErrClosed, context.Cause(d.pool.calls.Context()))
+	}
+	for _, f := range d.all() {
+		f.end(why)
+	}
+}
+
+// all returns the calls that have not left the desk.
+func (d *desk) all() (fs []*promise) {
 	d.mu.Lock()
-	var running []*promise
+	defer d.mu.Unlock()
 	for _, b := range d.blocks {
 		for k := range b.calls {
-			if f := b.calls[k].Load(); f != nil && f.state.Load() != pending {
-				running = append(running, f)
+			if f := b.calls[k].Load(); f != nil {
+				fs = append(fs, f)
 			}
 		}
 	}
-	d.mu.Unlock()
-	for _, f := range running {
-		f.ctx.end(why)
-	}
+	return fs
 }
 
 // notRun is the error of a call that was not made because of why.
@@ -158,6 +159,12 @@ func (d *desk) Made(i int, ok bool, took time.Duration) error { return d.memo.Ma
 func (d *desk) Run(t *dispatch.Thread, lo, hi int) int {
 	stop, plain := t.Stop(), t.Plain()
 	i := lo
+	var under *promise // way, the call that is
+	defer func() {     // also when it panics, or ends the goroutine
+		if under != nil {
+			under.returned()
+		}
+	}()
 	for ; i < hi && !stop.Load(); i++ {
 		t.Index = i
 		b, _ := t.Cache.(*deskBlock)
@@ -189,7 +196,9 @@ func (d *desk) Run(t *dispatch.Thread, lo, hi int) int {
 		if !plain {
 			t.Begun()
 		}
+		under = f
 		v, err := task.run(ctx)
+		under = nil
 		if err != nil || !plain {
 			f.returned()
 			if !t.Ended(err) {

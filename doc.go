@@ -28,7 +28,8 @@
 // carries its own error; a fault of the run itself is the last item.
 //
 // Mistakes in how a call is declared or a run is configured are errors of the run, all of them at once, before
-// anything has run. Registration faults panic at start-up. Nothing else panics, and nothing is ever printed.
+// anything has run. Registration faults panic at start-up. Nothing else panics, and nothing is printed, but
+// what package memo warns of through slog.
 //
 // # Panics and Goexit
 //

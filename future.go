@@ -168,8 +168,8 @@ func AsCompleted[R any](fs ...*Future[R]) iter.Seq[*Future[R]] {
 
 // next waits for one of fs to end.
 func next[R any](ended <-chan *Future[R], fs []*Future[R]) *Future[R] {
-	i := slices.IndexFunc(fs, func(f *Future[R]) bool { return f != nil && f.home != nil })
-	if i < 0 || !dispatch.OnWorker() {
+	i := slices.IndexFunc(fs, func(f *Future[R]) bool { return f != nil && f.pool != nil && scope.From(f.ctx.Context) != nil })
+	if i < 0 {
 		return <-ended
 	}
 	home, ctx := fs[i].home, fs[i].ctx.Context
@@ -180,12 +180,14 @@ func next[R any](ended <-chan *Future[R], fs []*Future[R]) *Future[R] {
 		over()
 	}()
 	for _, f := range fs {
-		if f != nil && f.home == home && f.help(helping, home) {
+		if home != nil && f != nil && f.home == home && f.help(helping, home) {
 			break
 		}
 	}
-	home.Lend()
-	defer home.Reclaim(ctx)
+	for _, t := range dispatch.Within(scope.From(ctx)) { // as Get does
+		t.Lend()
+		defer t.Reclaim(ctx)
+	}
 	return <-first
 }
 
@@ -240,7 +242,7 @@ func (f *promise) whyCancelled() error {
 const (
 	pending = iota
 	taken   // a worker has it
-	helped  // a call that waits for it has, and does it first
+	helped  // a call that waits for it has, and is going to begin it
 	ended
 )
 
@@ -302,8 +304,12 @@ func (f *promise) begin(attempt int, errand bool) claim {
 			if !f.state.CompareAndSwap(pending, taken) {
 				continue
 			}
-		case s == helped && attempt == 1 && !errand:
+		case attempt == 1 && !errand && (s == helped || f.aided.Load()): // also when it has been begun there
 			return theirs
+		case s == helped && errand:
+			if !f.state.CompareAndSwap(helped, taken) {
+				continue
+			}
 		default: // again
 			if why := f.whyCancelled(); why != nil {
 				if attempt == 1 {
@@ -394,7 +400,8 @@ func (f *promise) fail(err *TaskError) {
 	if why == nil {
 		why = f.pool.refusal() // it was terminated
 	}
-	if why != nil && errors.Is(err.Err, context.Canceled) && !errors.Is(err.Err, why) {
+	late := errors.Is(err.Err, context.Canceled) || errors.Is(err.Err, context.DeadlineExceeded)
+	if why != nil && late && !errors.Is(err.Err, why) {
 		err.Err = fmt.Errorf("%w: %w", err.Err, why)
 	}
 	f.finish(nil, err)
@@ -519,7 +526,7 @@ func (f *promise) end(why error) bool {
 	}
 	attempt := more.attempt
 	f.mu.Unlock()
-	if f.state.CompareAndSwap(pending, taken) {
+	if f.forestall() {
 		f.finish(nil, f.failure(notRun(why)))
 		return true
 	}
@@ -534,6 +541,11 @@ func (f *promise) end(why error) bool {
 		f.pool.calls.Cancel(f.index, why)
 	}
 	return false
+}
+
+// forestall keeps a call from being begun; false: it has been.
+func (f *promise) forestall() bool {
+	return f.state.CompareAndSwap(pending, taken) || f.state.CompareAndSwap(helped, taken)
 }
 
 // wait returns when the future has ended, or with the cause of ctx when that ends first.

@@ -50,6 +50,7 @@ type pool struct {
 
 	mu     sync.Mutex
 	closed bool
+	sealed bool           // to runs that its tasks start, too
 	why    error          // of a termination
 	runs   sync.WaitGroup // on it, not counting single calls
 	faults []error
@@ -95,7 +96,7 @@ func NewPool[N int | NJobs](n N, opts ...Option) (*Pool, error) {
 		spec.Memo = p.desk.memo
 	}
 	p.calls = dispatch.NewOpen(spec, p.desk)
-	context.AfterFunc(p.calls.Context(), func() { p.desk.stop(context.Cause(p.calls.Context())) })
+	context.AfterFunc(p.calls.Context(), p.desk.stop)
 	context.AfterFunc(p.ctx, func() { p.terminate(context.Cause(p.ctx)) })
 	go p.wait()
 	handle := &Pool{p}
@@ -220,6 +221,11 @@ func (p *pool) wait() {
 	p.desk.sweep()
 	p.runs.Wait()
 	p.callbacks.wait()
+	p.mu.Lock()
+	p.sealed = true
+	p.mu.Unlock()
+	p.runs.Wait() // those that tasks' goroutines have begun meanwhile
+	p.callbacks.wait()
 	p.slots.Close(p.fault)
 	p.free()
 	p.cancel(ErrClosed)
@@ -277,7 +283,7 @@ func (p *pool) enter(ctx context.Context) (leave func(), err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	err = p.refusalLocked()
-	if err != nil && (p.why != nil || p.slots.Within(scope.From(ctx)) == nil) {
+	if err != nil && (p.sealed || p.why != nil || p.slots.Within(scope.From(ctx)) == nil) {
 		return nil, err
 	}
 	p.runs.Add(1)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"time"
@@ -121,7 +122,12 @@ func (t *tracer) reopen() bool {
 		return false // somebody else has written
 	}
 	at, err := f.Seek(-int64(len(traceEnd)), io.SeekCurrent)
-	return err == nil && f.Truncate(at) == nil
+	if err == nil {
+		if err = f.Truncate(at); err != nil {
+			_, _ = f.Seek(t.end, io.SeekStart) // where it was
+		}
+	}
+	return err == nil
 }
 
 // add appends events to the document: each begins with a comma and a newline.
@@ -157,6 +163,11 @@ func (t *tracer) write(b []byte) {
 	if t.err != nil || len(b) == 0 {
 		return
 	}
+	defer func() {
+		if v := recover(); v != nil {
+			t.err = fmt.Errorf("writing the trace: %w", &PanicError{Value: v, Stack: debug.Stack()})
+		}
+	}()
 	n, err := t.w.Write(b)
 	if err == nil && n < len(b) {
 		err = io.ErrShortWrite

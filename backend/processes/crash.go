@@ -39,7 +39,7 @@ func (w *process) death() error {
 	switch {
 	case cause != nil:
 		e.Reason = cause.Error()
-	case outOfMemory(e.Stderr+e.Trace, e.Trace):
+	case outOfMemory(e.Stderr+e.Trace, e.Trace) || w.pool.MemoryLimit > 0 && refused(e.Trace):
 		e.Err = backend.ErrMemory
 	case !w.arrived && e.Signal != "":
 		words += " before it got to parallel.Main"
@@ -116,6 +116,14 @@ func outOfMemory(stderr, trace string) bool {
 	}
 	return strings.Contains(trace, "runtime.throw") &&
 		(strings.Contains(trace, "runtime.sysMap") || strings.Contains(trace, "runtime.persistentalloc") || strings.Contains(trace, "runtime.(*mheap).grow"))
+}
+
+// refused reports whether the runtime has met a nil pointer of its own: the garbage collector does not look whether the
+// memory that it asks for is given to it.
+func refused(trace string) bool {
+	head, goroutine, ok := strings.Cut(trace, "\ngoroutine 0 ")
+	_, frame, more := strings.Cut(goroutine, "\n")
+	return ok && more && strings.HasPrefix(head, "SIGSEGV") && strings.Contains(head, "addr=0x0") && strings.HasPrefix(frame, "runtime.")
 }
 
 // gone tells the run that its worker has ended.

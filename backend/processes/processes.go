@@ -190,7 +190,7 @@ func (o *Options) init() ([]byte, error) {
 
 // Own returns a backend with the same Options and processes of its own, and what ends those that are idle.
 func (b *Backend) Own(n int) (own backend.Backend, free func()) {
-	if b.err != nil {
+	if b == nil || b.err != nil || b.pool == nil {
 		return b, func() {}
 	}
 	p := &pool{Options: b.pool.Options, setup: b.pool.setup, most: n}
@@ -200,7 +200,7 @@ func (b *Backend) Own(n int) (own backend.Backend, free func()) {
 // Traits says that batches last about 2 ms, two of them in a worker's hands.
 func (b *Backend) Traits() backend.Traits {
 	t := backend.Traits{Name: "processes", InFlight: board.Slots, Batch: 2 * time.Millisecond, MaxBatch: board.MaxCalls, Segments: true}
-	if b.pool != nil {
+	if b != nil && b.pool != nil {
 		t.Grace = b.pool.Grace
 	}
 	return t
@@ -209,6 +209,8 @@ func (b *Backend) Traits() backend.Traits {
 // Start lends a worker to a run: an idle one, or a new one, for which it does not wait.
 func (b *Backend) Start(ctx context.Context) (backend.Worker, error) {
 	switch {
+	case b == nil || b.err == nil && b.pool == nil:
+		return nil, errors.New("the *processes.Backend is nil, or was not made by processes.New")
 	case b.err != nil:
 		return nil, b.err
 	case child.Inside():

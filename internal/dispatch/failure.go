@@ -94,6 +94,9 @@ func (r *run) again(failure *backend.TaskError, allowed bool) (wait time.Duratio
 	if r.Retry == nil || !allowed || errors.Is(failure.Err, context.Canceled) || errors.Is(failure.Err, backend.ErrClosed) {
 		return 0, false
 	}
+	if w, ok := r.work.(Canceller); ok && w.Cancelled(failure.Index) != nil {
+		return 0, false
+	}
 	err := failure.Err
 	if fault := protect(func() error {
 		wait, again = r.Retry(err, failure.Attempts)

@@ -35,7 +35,10 @@ func (r *run) find(i, attempt, worker int) Found {
 	if r.Memo == nil {
 		return Make
 	}
-	n := &nap{}
+	n, name := &nap{}, ""
+	if r.teller != nil {
+		name = r.work.Name(i) // of a Hit, an open run knows nothing any more
+	}
 	what, stop, err := r.Memo.Find(i, func() { r.wake(i, attempt, n) })
 	if err != nil {
 		r.fail(i, attempt, worker, 0, misuse(err), false)
@@ -46,7 +49,7 @@ func (r *run) find(i, attempt, worker int) Found {
 		r.recovered(i, attempt)
 		r.counted.cached.Add(1)
 		if r.teller != nil {
-			r.tell(Event{Kind: Cached, Index: i, Worker: worker, Name: r.work.Name(i)})
+			r.tell(Event{Kind: Cached, Index: i, Worker: worker, Name: name})
 		}
 	case Wait:
 		r.mu.Lock()

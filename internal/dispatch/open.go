@@ -26,7 +26,10 @@ func NewOpen(spec Spec, work Work) *Open {
 	r.stream = &stream{run: r, open: true, feeder: newGate(), consumer: newGate()}
 	o := &Open{run: r, done: make(chan struct{})}
 	r.start(r.N)
-	context.AfterFunc(r.ctx, o.Close) // it may stop by itself
+	context.AfterFunc(r.ctx, func() { // it may stop by itself
+		o.Close()
+		r.forsake()
+	})
 	go func() {
 		r.done.Wait()
 		r.finish()
@@ -54,14 +57,42 @@ func (o *Open) Close() {
 	r.stream.closed = true
 	r.stream.closing.Store(true)
 	r.rouseLocked(len(r.idle))
+	over := r.stopped.Load() || r.drained()
 	r.mu.Unlock()
-	r.dismiss()
+	if over || !r.regain.Load() { // else calls may come back
+		r.dismiss()
+	}
 }
 
 // Stop starts no further call and ends the contexts of those that run.
 func (o *Open) Stop(why error) {
 	o.run.stop(why)
 	o.Close()
+}
+
+// forsake ends the calls of an open run that was stopped which wait for their next attempt: whoever waits for them may be
+// what keeps the run from ending.
+func (r *run) forsake() {
+	if !r.enlist() {
+		return // keepLast has done it
+	}
+	defer r.left(&seat{bare: true})
+	var untold []Event
+	r.mu.Lock()
+	for _, s := range r.back {
+		for i := s.lo; i < s.hi; i++ {
+			r.forsaken = append(r.forsaken, i)
+		}
+	}
+	for _, i := range r.forsaken {
+		if r.waiting[i] != nil {
+			untold = append(untold, r.lastStandsLocked(i)...)
+		}
+	}
+	r.mu.Unlock()
+	for _, e := range untold {
+		r.tell(e)
+	}
 }
 
 // Done is closed when the run has ended: every call that was started has.
@@ -191,10 +222,7 @@ func (o *Open) Errand(ctx context.Context, i int, t *Tenure, claim func() bool) 
 		r.left(&seat{bare: true})
 		return
 	}
-	r.mu.Lock()
-	id := r.numbered
-	r.numbered++
-	r.mu.Unlock()
+	id := r.number()
 	th := r.newThread(e, id)
 	th.todo, th.counted, th.Attempt = span{i, i + 1, 1}, i, 1
 	th.errand = make(chan struct{})
@@ -211,17 +239,38 @@ func (o *Open) Errand(ctx context.Context, i int, t *Tenure, claim func() bool) 
 			t.forgo()
 			go func() {
 				<-done
+				r.unnumber(id)
 				r.Pool.release()
 			}()
 		}
 		t.Reclaim(ctx)
 		return
 	}
+	r.unnumber(id)
 	if handed {
 		t.restore()
 	} else {
 		t.Reclaim(ctx)
 	}
+}
+
+// number returns the number of a worker that makes one call: the one of another that has ended, or the next.
+func (r *run) number() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := len(r.unused); n > 0 {
+		id := r.unused[n-1]
+		r.unused = r.unused[:n-1]
+		return id
+	}
+	r.numbered++
+	return r.numbered - 1
+}
+
+func (r *run) unnumber(id int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.unused = append(r.unused, id)
 }
 
 // Cancel ends call i, if it waits for its next attempt, or a worker elsewhere has it: not yet begun, it comes back; else
@@ -234,11 +283,22 @@ func (o *Open) Cancel(i int, why error) {
 		return // which ends them all
 	}
 	if w := r.waiting[i]; w != nil && w.timer != nil && w.timer.Stop() { // it waits for its next attempt
-		delete(r.waiting, i)
 		r.mu.Unlock()
-		w.err.Err = errors.Join(w.err.Err, why)
-		r.work.Fail(i, w.err, 0)
-		r.settle(1)
+		if !r.enlist() {
+			return // the run has just ended, and the call with it
+		}
+		defer r.left(&seat{bare: true})
+		r.mu.Lock()
+		var untold []Event
+		if r.waiting[i] == w {
+			w.err.Err = errors.Join(w.err.Err, why)
+			untold = r.lastStandsLocked(i)
+		}
+		r.mu.Unlock()
+		for _, e := range untold {
+			r.tell(e)
+		}
+		r.settle(0)
 		return
 	}
 	for _, c := range r.carriers {

@@ -157,6 +157,7 @@ func (p *Pool) bar(r *run) {
 func (r *run) enter(n int) {
 	r.workers.Store(int64(n))
 	r.home = r.Pool.Within(scope.From(r.Context))
+	r.others = slices.DeleteFunc(Within(scope.From(r.Context)), func(t *Tenure) bool { return t == r.home })
 	if r.stream != nil {
 		r.stream.spare.Store(int64(n)) // engaged as items come
 		return
@@ -168,6 +169,19 @@ func (r *run) enter(n int) {
 		} else {
 			r.engage()
 		}
+	}
+}
+
+// lendOthers lends the slots of other pools that the calls have which wait for the run: its own calls may wait for those.
+func (r *run) lendOthers() {
+	for _, t := range r.others {
+		t.Lend()
+	}
+}
+
+func (r *run) reclaimOthers() {
+	for _, t := range r.others {
+		t.Reclaim(r.Context)
 	}
 }
 
@@ -295,13 +309,19 @@ func (t *Tenure) Reclaim(ctx context.Context) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.lent--; t.lent == 0 && !t.over && t.gone {
-		t.regain(ctx)
+	if t.lent > 1 || t.over || !t.gone {
+		if t.lent--; t.lent > 0 && !t.over && t.gone && !t.stood { // others still wait, and what had the slot has ended
+			t.stood = t.pool.open.standIn()
+		}
+		return
 	}
-}
-
-func (t *Tenure) regain(ctx context.Context) {
+	t.mu.Unlock() // others of the call may begin to wait, or it may end
 	t.pool.resume(ctx)
+	t.mu.Lock()
+	if t.lent--; t.over || t.lent > 0 {
+		t.pool.release()
+		return
+	}
 	t.gone = false
 	if t.stood {
 		t.pool.open.standDown()
@@ -375,6 +395,3 @@ func Within(s *scope.Scope) (all []*Tenure) {
 	}
 	return all
 }
-
-// OnWorker reports whether this goroutine is a worker of some run.
-func OnWorker() bool { return slots.within() }

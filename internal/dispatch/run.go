@@ -85,6 +85,7 @@ type run struct {
 	unhook  func() bool // parts the run from the caller's context
 	late    error       // what a call fails with that has used up this run's Timeout
 	home    *Tenure     // the slot of its Pool that the call which waits for the run lends
+	others  []*Tenure   // and those of other pools, which it lends to anybody
 	barred  bool        // it needs no more slots of its Pool, which guards this
 	Spec
 
@@ -102,6 +103,7 @@ type run struct {
 	back      []span // calls that came back, to be claimed again
 	idle      []*seat
 	naps      map[int]*nap   // calls that wait for somebody else's result
+	forsaken  []int          // of those, the ones that the stop has found waiting for their time
 	waiting   map[int]*retry // calls that have failed and are tried again, until one attempt ends it
 	failed    []*backend.TaskError
 	cause     error      // what stopped the run, when it was not a failed task
@@ -111,6 +113,7 @@ type run struct {
 	unrun     []span // calls that were claimed and that the stop kept from running, or ended
 	cut       int    // calls that the run's stop ended
 	numbered  int    // workers so far
+	unused    []int  // numbers of those that made one call
 	abandoned int    // calls given up that still run
 	stillborn int    // workers lost in a row that gave no news
 	ended     bool   // the last worker has left
@@ -145,8 +148,10 @@ func Do(spec Spec, work Work, n int) *backend.RunError {
 	r := newRun(spec, work)
 	r.avail.Store(int64(n))
 	r.start(min(r.N, n))
+	r.lendOthers()
 	r.wait()
 	r.home.Reclaim(r.Context)
+	r.reclaimOthers()
 	r.finish()
 	return r.report(n)
 }
@@ -336,8 +341,16 @@ func (r *run) left(s *seat) {
 	}
 }
 
-// leftOthers counts a worker out, unless it is the last.
+// hireAgain is when an open run tries again to start a worker that could not be started.
+const hireAgain = 100 * time.Millisecond
+
+// leftOthers counts a worker out, in an open run for a while, unless it is the last.
 func (r *run) leftOthers() bool {
+	if s := r.stream; s != nil && s.open && r.workers.Load()-s.spare.Load() > 1 {
+		r.Pool.release()
+		time.AfterFunc(hireAgain, r.restart)
+		return true
+	}
 	for {
 		n := r.workers.Load()
 		if n <= 1 || r.stream != nil && n-r.stream.spare.Load() <= 1 {
@@ -496,7 +509,10 @@ func (r *run) giveBackLocked(s span) {
 	if s.lo < s.hi {
 		r.back = append(r.back, s)
 		r.nback.Add(1)
-		r.rouseLocked(s.hi - s.lo)
+		n := s.hi - s.lo
+		for n -= r.rouseLocked(n); n > 0 && r.stream != nil && r.stream.open && r.stream.draft(); n-- {
+			r.engage() // all that could be roused are away
+		}
 	}
 }
 
@@ -534,9 +550,9 @@ func (r *run) stopLocked(why error) {
 	}
 	r.stopped.Store(true)
 	r.cancel(why)
-	for _, w := range r.waiting {
-		if w.timer != nil {
-			w.timer.Stop()
+	for i, w := range r.waiting {
+		if w.timer != nil && w.timer.Stop() {
+			r.forsaken = append(r.forsaken, i)
 		}
 	}
 	r.riseLocked()
@@ -569,21 +585,29 @@ func (r *run) keepLast() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ended = true
-	for i, w := range r.waiting {
-		if !w.told {
-			last = append(last, Event{Kind: Failed, Index: i, Attempt: w.err.Attempts, Worker: -1, Name: w.err.Name, Err: w.err.Err})
-		}
-		r.counted.failed.Add(1)
-		r.work.Fail(i, w.err, 0)
-		if r.stream == nil {
-			r.failed = append(r.failed, w.err)
-		} else {
-			r.stream.ready(i, i+1)
-		}
-		if !w.cut {
-			r.settled.Add(1)
-		}
+	for i := range r.waiting {
+		last = append(last, r.lastStandsLocked(i)...)
 	}
+}
+
+// lastStandsLocked lets the last failure of call i, which is not tried again, stand.
+func (r *run) lastStandsLocked(i int) (untold []Event) {
+	w := r.waiting[i]
+	delete(r.waiting, i)
+	if !w.told {
+		untold = []Event{{Kind: Failed, Index: i, Attempt: w.err.Attempts, Worker: -1, Name: w.err.Name, Err: w.err.Err}}
+	}
+	r.counted.failed.Add(1)
+	r.work.Fail(i, w.err, 0)
+	if r.stream == nil {
+		r.failed = append(r.failed, w.err)
+	} else {
+		r.stream.ready(i, i+1)
+	}
+	if !w.cut {
+		r.settled.Add(1)
+	}
+	return untold
 }
 
 // refuse stops a run, before anything has run, for calls that cannot be made.

@@ -132,9 +132,11 @@ func Stream(spec StreamSpec, work Work, feed func(*Source), yield func(i int) bo
 				r.stop(errBroken)
 			}
 			r.home.Lend() // a call may wait for a slot still
+			r.lendOthers()
 			<-fed
 			r.done.Wait()
 			r.home.Reclaim(r.Context)
+			r.reclaimOthers()
 			r.finish()
 		}()
 		defer r.Tally.stop(Consuming, r.Tally.start())
@@ -362,6 +364,8 @@ func (s *stream) harvest(buf []span) (got []span, more bool) {
 	r := s.run
 	r.home.Lend()
 	defer r.home.Reclaim(r.Context)
+	r.lendOthers()
+	defer r.reclaimOthers()
 	defer r.Tally.stop(Harvesting, r.Tally.start())
 	s.consumer.wait(s.spins(), func() bool {
 		r.mu.Lock()
