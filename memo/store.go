@@ -21,9 +21,10 @@
 //	the type of an argument                 miss               miss
 //	anything else of the program            miss               hit
 //
-// Old values stay beside new ones until the folder's limits remove them. Closures, method values and generic functions
-// are refused: what they have captured is in no key. What a function reads besides its arguments is not in the key
-// either: a file's path is, its content is not; give its digest or its time of modification as an argument.
+// A function that is renamed, or moved to another package, is another one, also with a Version. Old values stay beside
+// new ones until the folder's limits remove them. Closures, method values and generic functions are refused: what they
+// have captured is in no key. What a function reads besides its arguments is not in the key either: a file's path is,
+// its content is not; give its digest or its time of modification as an argument.
 //
 // # What comes back
 //
