@@ -224,5 +224,5 @@ func ExamplePool_Terminate() {
 	fmt.Println(err)
 	// Output:
 	// <nil> <nil>
-	// parallel: task 0 (github.com/gojoblib/parallel_test.cubeOf(3)): not run: the pool was terminated
+	// parallel: a call (github.com/gojoblib/parallel_test.cubeOf(3)): not run: the pool was terminated
 }

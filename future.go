@@ -33,14 +33,16 @@ func Apply[R any](ctx context.Context, p *Pool, t Task) (R, error) {
 // Any number of calls may wait: they are kept in memory, some 300 bytes each.
 func ApplyAsync[R any](ctx context.Context, p *Pool, t Task) *Future[R] {
 	f := &Future[R]{}
-	f.task = t
+	f.task, f.index = t, -1 // until it is handed in
 	defer runtime.KeepAlive(p)
 	if err := f.bind(ctx, p); err != nil {
 		f.finish(nil, err)
 		return f
 	}
 	if e := misuse([]Task{t}); e != nil {
-		f.finish(nil, Failures(e)[0])
+		failed := Failures(e)[0]
+		failed.Index = -1
+		f.finish(nil, failed)
 		return f
 	}
 	if ctx.Err() != nil {

@@ -116,7 +116,7 @@ func count(n int, what string) string {
 
 // TaskError is the failure of one task.
 type TaskError struct {
-	Index    int    // the task's number in its run, from 0
+	Index    int    // the task's number in its run, or among a pool's single calls, from 0; -1: no pool has taken it
 	Name     string // its Named name, else the function's full name
 	Site     string // file:line of the Delayed, known for misuse only
 	Args     string // its arguments, shortened
@@ -137,7 +137,11 @@ func (e *TaskError) Format(s fmt.State, verb rune) {
 
 func (e *TaskError) text(show func(error) string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "task %d", e.Index)
+	if e.Index < 0 {
+		b.WriteString("a call")
+	} else {
+		fmt.Fprintf(&b, "task %d", e.Index)
+	}
 	what := e.Name
 	if e.Args != "" {
 		what += "(" + e.Args + ")"
