@@ -43,7 +43,7 @@ func TestTasksThatWaitForTheirPool(t *testing.T) {
 			for began := time.Now(); time.Since(began) < lasts; {
 				p, err := NewPool(1+rand.IntN(3), opts...)
 				require.NoError(t, err)
-				left := func(f *Future[int], ctx context.Context) { _, _ = f.Get(ctx) } //nolint:revive // as the method
+				wait := func(ctx context.Context, f *Future[int]) { _, _ = f.Get(ctx) }
 				var deed func(ctx context.Context, depth int) (int, error)
 				deeper := func(ctx context.Context, depth int) *Future[int] {
 					return ApplyAsync[int](ctx, p, Delayed(deed, depth-1))
@@ -57,12 +57,12 @@ func TestTasksThatWaitForTheirPool(t *testing.T) {
 							if rand.IntN(3) == 0 {
 								f.Cancel()
 							}
-							left(f, ctx)
+							wait(ctx, f)
 						case 1:
 							var all sync.WaitGroup
 							for range 3 {
 								f := deeper(ctx, depth)
-								all.Go(func() { left(f, ctx) })
+								all.Go(func() { wait(ctx, f) })
 							}
 							all.Wait()
 						case 2:
@@ -78,9 +78,9 @@ func TestTasksThatWaitForTheirPool(t *testing.T) {
 							_, _ = MapAsync(ctx, p, []int{1, 2, 3}, each).Get(ctx)
 						case 5:
 							f := deeper(ctx, depth)
-							go left(f, ctx) // it outlives the task
+							go wait(ctx, f) // it outlives the task
 							short, cancel := context.WithTimeout(ctx, time.Millisecond)
-							left(f, short)
+							wait(short, f)
 							cancel()
 						}
 					}

@@ -23,7 +23,8 @@ func ExampleFunc() {
 	defer os.RemoveAll(dir)
 	m, err := memo.New(memo.Options{Dir: dir}) // it is there at the next start, too, and for other processes
 	if err != nil {
-		log.Fatal(err)
+		log.Print(err)
+		return
 	}
 	defer m.Close()
 	cached := memo.Func(m, word, memo.Version("1"))
