@@ -1,11 +1,10 @@
 package parallel
 
 import (
+	"bytes"
 	"fmt"
 	"io"
-	"math"
 	"os"
-	"path"
 	"reflect"
 	"runtime"
 	"slices"
@@ -13,7 +12,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
-	"unicode/utf8"
+	"weak"
 
 	"github.com/gojoblib/parallel/internal/dispatch"
 	"golang.org/x/term"
@@ -31,18 +30,19 @@ import (
 // by chunk: with BatchSize(100) the bar moves in hundreds.
 //
 // A w of one's own is taken for a terminal if it has a method TerminalSize() (columns, rows int), which is asked for
-// every redraw.
+// every redraw. Lines are as long as it is wide: names are shortened, and what matters least is left out.
 //
-// Runs that share w, or terminals that are one, have a line each, and do not garble each other; what the program itself
-// prints meanwhile does. As a default, from With or a pool's options, Progress is for the runs of the program, not for
-// those that their tasks start: ten thousand short bars inside a long one would only flicker. A task that wants one
-// gives the option to its run.
+// Runs that share w, or terminals that are one (but /dev/tty counts as another), have a line each, and do not garble each
+// other; what the program itself
+// prints meanwhile does, unless it goes through a [ProgressWriter]. As a default, from With or a pool's options, Progress
+// is for the runs of the program, not for those that their tasks start: ten thousand short bars inside a long one would
+// only flicker. A task that wants one gives the option to its run.
 //
 // w is written to by a goroutine of its own, never by a worker, and each line or redraw is one Write. That goroutine
-// asks the run for what it counts anyway: a task pays nothing. Where w returns an error or panics, that is the end of
-// the lines, and nothing else. Where w blocks the run goes on; its end waits at most 250 ms for the last line, and not
-// at all for a w that has blocked so long already. Otherwise w is not written to after the run. There are at most ten
-// writes per second, not counting those of runs that end.
+// asks the run for what it counts anyway: a task pays nothing. Where a method of w returns an error or panics, that is
+// the end of the lines, and nothing else. Where one blocks the run goes on; its end waits at most 250 ms for the last
+// line, and not at all for a w that has blocked so long already. Otherwise w is not written to after the run. There are
+// at most ten writes per second, not counting those of runs that end and of a ProgressWriter.
 func Progress(w io.Writer) Option {
 	return option{optProgress, func(c *config) {
 		switch {
@@ -60,8 +60,6 @@ const (
 	drawWithin = 250 * time.Millisecond // a run's end waits so long for its last line
 	maxLines   = 8                      // of runs at the same time
 	maxLast    = 100                    // last lines that wait for a writer that blocks
-	minBar     = 8                      // columns
-	maxBar     = 40
 )
 
 // plainAt is when a run's line is due where there is no terminal; later every plainEvery.
@@ -69,45 +67,52 @@ var plainAt = [...]time.Duration{5 * time.Second, 10 * time.Second, 20 * time.Se
 
 const plainEvery = time.Minute
 
-// screen shows runs on one writer, or one terminal:
-//
-//	run ── add ──> bars ── end ──> last lines
-//	                 └── frame ──────┴── 8 times a second, and when a run ends ──> one Write
-//
-// It lasts from the first run's beginning to the last one's end. On a terminal the bars are the lines at the bottom,
-// and the cursor stands behind the last of them: each frame goes back to the first, writes the last lines of runs that
-// have ended, which stay, and draws the others again below.
-type screen struct {
+// outlet is a writer, and what is known of it.
+type outlet struct {
 	w      io.Writer
 	size   func() (cols, rows int, ok bool) // of the terminal; nil: there is none
 	file   os.FileInfo                      // of the terminal
 	moves  bool                             // the cursor can go up
 	blocks bool                             // the terminal shows █
+}
+
+// screen shows runs on one writer, or one terminal:
+//
+//	run ── add ──> bars ── end ──> last lines
+//	                 └── lines ──────┴── 8 times a second, and when a run ends ──> canvas
+//
+// It lasts from the first run's beginning to the last one's end.
+type screen struct {
+	outlet
+	canvas *canvas
 	wake   chan struct{}
 	gone   chan struct{}
 
-	mu     sync.Mutex
+	mu     sync.Mutex // held for no call of w's methods
 	bars   []*bar
 	last   []ending        // not written yet
 	shown  []chan struct{} // closed when they are
-	since  time.Time       // a Write has not returned since then
+	since  time.Time       // a turn has not come to its end since then
 	broken bool            // w has failed
-
-	// The drawing goroutine's.
-	frame string // the last one, without last lines
-	drawn int    // lines of it; where the cursor cannot go up, there is one,
-	wide  int    // of so many columns
 }
 
 // screens are those in use.
 var screens struct {
 	sync.Mutex
-	open []*screen
+	open     []*screen
+	canvases []weak.Pointer[canvas] // those of a ProgressWriter
 }
 
 // show puts a run on the screen of w; over takes it off, when it has ended, and leaves its last line there.
 func show(w io.Writer, label string, counts func() dispatch.Counts) (over func()) {
 	b := &bar{label: label, counts: counts, began: time.Now()}
+	if counts().Total == 0 && (strings.HasPrefix(label, "Imap") || strings.HasPrefix(label, "Stream")) {
+		b.counts = func() dispatch.Counts { // a stream that has begun knows no total, this one is refused
+			c := counts()
+			c.Stopped = true
+			return c
+		}
+	}
 	b.at = b.began
 	s := screenOf(w, b)
 	return func() { s.end(b) }
@@ -126,6 +131,7 @@ func screenOf(w io.Writer, b *bar) *screen {
 			return s
 		}
 	}
+	fresh.canvas = canvasOf(&fresh.outlet)
 	fresh.bars = append(fresh.bars, b)
 	screens.open = append(screens.open, fresh)
 	go fresh.loop()
@@ -133,21 +139,28 @@ func screenOf(w io.Writer, b *bar) *screen {
 }
 
 func newScreen(w io.Writer) *screen {
-	s := &screen{w: w, wake: make(chan struct{}, 1), gone: make(chan struct{})}
+	return &screen{outlet: outletOf(w), wake: make(chan struct{}, 1), gone: make(chan struct{})}
+}
+
+func outletOf(w io.Writer) outlet {
+	if p, ok := w.(*printer); ok {
+		return p.outlet
+	}
+	o := outlet{w: w}
 	if t, ok := w.(interface{ TerminalSize() (columns, rows int) }); ok {
-		s.size = func() (int, int, bool) {
+		o.size = func() (int, int, bool) {
 			cols, rows := t.TerminalSize()
 			return cols, rows, true
 		}
-		s.moves, s.blocks = true, true
-		return s
+		o.moves, o.blocks = true, true
+		return o
 	}
 	f, ok := w.(interface {
 		syscall.Conn
 		Stat() (os.FileInfo, error)
 	})
 	if !ok || os.Getenv("TERM") == "dumb" {
-		return s
+		return o
 	}
 	size := func() (cols, rows int, ok bool) {
 		conn, err := f.SyscallConn() // unlike Fd, it leaves the file as it is
@@ -162,11 +175,11 @@ func newScreen(w io.Writer) *screen {
 		return cols, rows, ok && err == nil
 	}
 	if _, _, ok := size(); ok {
-		s.size = size
-		s.file, _ = f.Stat()
-		s.moves, s.blocks = runtime.GOOS != "windows", runtime.GOOS == "windows" || utf8Locale()
+		o.size = size
+		o.file, _ = f.Stat()
+		o.moves, o.blocks = runtime.GOOS != "windows", runtime.GOOS == "windows" || utf8Locale()
 	}
-	return s
+	return o
 }
 
 // utf8Locale reports whether the environment says that text is UTF-8.
@@ -180,11 +193,41 @@ func utf8Locale() bool {
 }
 
 // same reports whether two screens are one.
-func (s *screen) same(other *screen) bool {
-	if s.file != nil && other.file != nil {
-		return os.SameFile(s.file, other.file)
+func (s *screen) same(other *screen) bool { return s.outlet.same(&other.outlet) }
+
+func (o *outlet) same(other *outlet) bool {
+	if o.file != nil && other.file != nil {
+		return os.SameFile(o.file, other.file)
 	}
-	return reflect.ValueOf(s.w).Comparable() && s.w == other.w
+	return reflect.ValueOf(o.w).Comparable() && o.w == other.w
+}
+
+// ask returns the size of the terminal, no columns where there is none; false: the writer has failed.
+func (o *outlet) ask() (cols, rows int, ok bool) {
+	if o.size == nil {
+		return 0, 0, true
+	}
+	ok = survived(func() (err error) {
+		var tty bool
+		switch cols, rows, tty = o.size(); {
+		case !tty:
+			cols = 0
+		case cols <= 0 || rows <= 0:
+			cols, rows = 80, 25
+		}
+		return nil
+	})
+	return cols, rows, ok
+}
+
+// survived calls a method of a writer, and reports whether that has gone well.
+func survived(f func() error) (ok bool) {
+	defer func() {
+		if recover() != nil {
+			ok = false
+		}
+	}()
+	return f() == nil
 }
 
 // end takes a bar off.
@@ -192,17 +235,13 @@ func (s *screen) end(b *bar) {
 	e := ending{b.label, b.counts(), time.Since(b.began)}
 	shown := make(chan struct{})
 	s.mu.Lock()
-	for i, other := range s.bars {
-		if other == b {
-			s.bars = append(s.bars[:i:i], s.bars[i+1:]...)
-		}
-	}
+	s.bars = slices.DeleteFunc(s.bars, func(other *bar) bool { return other == b })
 	s.last = append(s.last, e)
-	if len(s.last) > maxLast {
+	stuck := !s.since.IsZero() && time.Since(s.since) >= drawWithin
+	if stuck && len(s.last) > maxLast {
 		s.last = s.last[1:]
 	}
 	s.shown = append(s.shown, shown)
-	stuck := !s.since.IsZero() && time.Since(s.since) >= drawWithin
 	s.mu.Unlock()
 	select {
 	case s.wake <- struct{}{}:
@@ -233,18 +272,7 @@ func (s *screen) loop() {
 		case <-s.wake:
 		case <-tick.C:
 		}
-		s.mu.Lock()
-		frame := s.next(time.Now())
-		shown := s.shown
-		s.last, s.shown = nil, nil
-		if frame != "" && !s.broken {
-			s.since = time.Now()
-			s.mu.Unlock()
-			ok := s.write(frame)
-			s.mu.Lock()
-			s.since, s.broken = time.Time{}, s.broken || !ok
-		}
-		s.mu.Unlock()
+		shown := s.turn()
 		if s.leave(false) {
 			return // nobody hears of it before the goroutine is gone
 		}
@@ -263,74 +291,62 @@ func (s *screen) leave(anyway bool) bool {
 	if !anyway && len(s.bars)+len(s.last) > 0 {
 		return false
 	}
-	for i, other := range screens.open {
-		if other == s {
-			screens.open = append(screens.open[:i:i], screens.open[i+1:]...)
-		}
-	}
+	screens.open = slices.DeleteFunc(screens.open, func(other *screen) bool { return other == s })
 	return true
 }
 
-// write makes one Write; false: it has failed.
-func (s *screen) write(frame string) (ok bool) {
+// turn writes what there is to write, and returns those who wait for it. The writer's methods may take their time,
+// panic, or end the goroutine: no lock is held then that a run needs.
+func (s *screen) turn() (shown []chan struct{}) {
+	s.mu.Lock()
+	s.since = time.Now()
+	ok := !s.broken
+	s.mu.Unlock()
 	defer func() {
-		if recover() != nil {
-			ok = false
+		if !ok {
+			s.canvas.forget()
 		}
+		s.mu.Lock()
+		s.since, s.broken = time.Time{}, !ok
+		s.mu.Unlock()
 	}()
-	_, err := io.WriteString(s.w, frame)
-	return err == nil
+	if !ok {
+		_, _, shown = s.take(0, 0)
+		return shown
+	}
+	ok = false
+	cols, rows, sized := s.ask()
+	last, lines, shown := s.take(cols, rows)
+	ok = sized && s.canvas.show(s.w, last, lines, cols)
+	return shown
 }
 
-// next returns what is to be written now; nothing, when nothing has changed. The caller holds the lock.
-func (s *screen) next(now time.Time) string {
-	if s.size != nil {
-		if cols, rows, ok := s.size(); ok {
-			if cols <= 0 || rows <= 0 {
-				cols, rows = 80, 25
+// take returns the last lines of runs that have ended, with those who wait for them, and the lines of the others that
+// are due; cols is 0 where there is no terminal. It asks the runs while nobody has to wait for a canvas: they may be
+// waiting for a task that prints there.
+func (s *screen) take(cols, rows int) (last, lines []string, shown []chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if cols > 0 {
+		cols-- // some terminals begin a new line in the last column
+		for _, e := range s.last {
+			last = append(last, e.line(cols, s.blocks))
+		}
+		lines = s.lines(now, cols, rows)
+	} else {
+		for _, e := range s.last {
+			last = append(last, e.plainLine())
+		}
+		for _, bar := range s.bars {
+			if line := bar.plainLine(now); line != "" {
+				lines = append(lines, line)
 			}
-			return s.draw(now, cols-1, rows) // some terminals begin a new line in the last column
 		}
 	}
-	var b strings.Builder
-	for _, e := range s.last {
-		b.WriteString(e.plainLine() + "\n")
-	}
-	for _, bar := range s.bars {
-		if line := bar.plainLine(now); line != "" {
-			b.WriteString(line + "\n")
-		}
-	}
-	return b.String()
-}
-
-// draw returns the next frame for a terminal.
-func (s *screen) draw(now time.Time, cols, rows int) string {
-	lines := s.lines(now, cols, rows)
-	frame := strings.Join(lines, "\n")
-	if frame == s.frame && len(s.last) == 0 {
-		return ""
-	}
-	drawn := len(lines)
-	for i, e := range s.last {
-		lines = slices.Insert(lines, i, e.line(cols, s.blocks))
-	}
-	if drawn == 0 {
-		lines = append(lines, "") // the cursor goes to the line below
-	}
-	out := "\r"
-	if s.moves {
-		if s.drawn > 1 {
-			out += fmt.Sprintf("\x1b[%dA", s.drawn-1)
-		}
-		out += strings.Join(lines, "\x1b[K\n") + "\x1b[J"
-	} else { // the first line covers what was there
-		lines[0] += strings.Repeat(" ", max(0, s.wide-utf8.RuneCountInString(lines[0])))
-		out += strings.Join(lines, "\n")
-		s.wide = utf8.RuneCountInString(frame)
-	}
-	s.frame, s.drawn = frame, drawn
-	return out
+	shown = s.shown
+	s.last, s.shown = nil, nil
+	return last, lines, shown
 }
 
 // lines returns the lines of the runs that are under way.
@@ -344,9 +360,12 @@ func (s *screen) lines(now time.Time, cols, rows int) (lines []string) {
 		if n := len(s.bars) - i; n > 1 && most == 1 {
 			more = fmt.Sprintf(" and %d more", n-1)
 		} else if n > 1 && i == most-1 {
-			return append(lines, clip(fmt.Sprintf("and %d more", n), cols))
+			return append(lines, whole(fmt.Sprintf("and %d more", n), cols, s.blocks))
 		}
-		lines = append(lines, clip(b.line(now, cols-len(more), s.blocks)+more, cols))
+		if len(more) > cols/3 {
+			more = ""
+		}
+		lines = append(lines, b.line(now, cols-len(more), s.blocks)+more)
 		if len(lines) == most {
 			break
 		}
@@ -354,216 +373,221 @@ func (s *screen) lines(now time.Time, cols, rows int) (lines []string) {
 	return lines
 }
 
-// clip shortens a line to a number of columns.
-func clip(line string, cols int) string {
-	for i := range line {
-		if cols--; cols < 0 {
-			return line[:i]
+// canvas is what a terminal shows of runs, and the turn to write there. The bars are the lines at the bottom, and the
+// cursor stands behind the last of them: whoever writes goes back to the first, writes what is to stay, which are the
+// last lines of runs and the lines of a ProgressWriter, and has the bars again below. It lasts as long as a screen or a
+// ProgressWriter has it.
+type canvas struct {
+	outlet      // to be found by
+	kept   bool // in screens.canvases
+
+	sync.Mutex            // held by who writes
+	frame      string     // the bars there; none, where there is no terminal
+	cols       int        // there were then
+	open       bool       // the cursor stands behind what a ProgressWriter has printed
+	holding    []*printer // may have text that waits until there are no bars
+}
+
+// canvasOf returns the canvas of an outlet. The caller holds the lock of the screens.
+func canvasOf(o *outlet) (found *canvas) {
+	for _, s := range screens.open {
+		if s.outlet.same(o) {
+			found = s.canvas
 		}
 	}
-	return line
-}
-
-// bar is one run on a screen.
-type bar struct {
-	label  string
-	counts func() dispatch.Counts
-	began  time.Time
-
-	// The drawing goroutine's.
-	at   time.Time // of the last look, when
-	done int       // so many were done
-	n, t float64   // tasks and seconds, the past counting less and less
-	told int       // plain lines so far
-}
-
-// look returns the state of the run, and its rate at present, in tasks per second.
-func (b *bar) look(now time.Time) (c dispatch.Counts, rate float64) {
-	c = b.counts()
-	if dt := now.Sub(b.at).Seconds(); dt > 0 {
-		fade := math.Exp(-dt / max(10, now.Sub(b.began).Seconds()/5))
-		b.n = b.n*fade + float64(c.Done-b.done)
-		b.t = b.t*fade + dt
-		b.at, b.done = now, c.Done
-	}
-	if b.t > 0 {
-		rate = b.n / b.t
-	}
-	return c, rate
-}
-
-// line draws the run in a number of columns.
-func (b *bar) line(now time.Time, cols int, blocks bool) string {
-	c, rate := b.look(now)
-	took := clock(now.Sub(b.began))
-	if c.Total >= 0 {
-		took += "<" + left(c, rate, "?", clock)
-	}
-	return clip(fit(b.label, c, []string{took, perSecond(rate)}, cols, blocks), cols)
-}
-
-// fit draws a run, with a bar if there is room for one.
-func fit(label string, c dispatch.Counts, figures []string, cols int, blocks bool) string {
-	figures = append(figures, trouble(c)...)
-	if c.Running > 0 {
-		figures = append(figures, fmt.Sprintf("%d running", c.Running))
-	}
-	inside := " [" + strings.Join(figures, ", ") + "]"
-	if c.Total < 0 {
-		return fmt.Sprintf("%s %d done%s", label, c.Done, inside)
-	}
-	before, after := fmt.Sprintf("%s %3d%%", label, percent(c)), fmt.Sprintf(" %d/%d%s", c.Done, c.Total, inside)
-	room := min(cols/4, maxBar, cols-utf8.RuneCountInString(before+after)-len("||")) // a quarter, so that it keeps still
-	if room < minBar {
-		return before + after
-	}
-	return before + "|" + drawBar(c, room, blocks) + "|" + after
-}
-
-// drawBar draws how much is done, in eighths of a column.
-func drawBar(c dispatch.Counts, cols int, blocks bool) string {
-	eighths := 8 * cols
-	if c.Total > 0 {
-		eighths = min(eighths, int(float64(c.Done)/float64(c.Total)*float64(eighths)))
-	}
-	full, rest := "#", ""
-	if blocks {
-		full = "█"
-		if r := eighths % 8; r > 0 {
-			rest = string([]rune(" ▏▎▍▌▋▊▉")[r])
+	screens.canvases = slices.DeleteFunc(screens.canvases, func(p weak.Pointer[canvas]) bool {
+		c := p.Value()
+		if c != nil && c.same(o) {
+			found = c
 		}
+		return c == nil
+	})
+	if found == nil {
+		found = &canvas{outlet: *o}
 	}
-	bar := strings.Repeat(full, eighths/8) + rest
-	return bar + strings.Repeat(" ", cols-utf8.RuneCountInString(bar))
+	return found
 }
 
-// plainLine returns the run's line for what is no terminal, when it is due.
-func (b *bar) plainLine(now time.Time) string {
-	took := now.Sub(b.began)
-	due := plainAt[min(b.told, len(plainAt)-1)]
-	if more := b.told - len(plainAt) + 1; more > 0 {
-		due = due.Truncate(plainEvery) + time.Duration(more)*plainEvery
+// show writes last lines and draws the others below; false: the writer has failed.
+func (c *canvas) show(w io.Writer, last, lines []string, cols int) (ok bool) {
+	c.Lock()
+	defer c.Unlock()
+	defer c.release()
+	if cols == 0 {
+		c.frame = ""
+		return write(w, strings.Join(append(last, append(lines, "")...), "\n"))
 	}
-	c, rate := b.look(now)
-	if took < due {
+	frame := strings.Join(lines, "\n")
+	text := c.next(last, lines, cols)
+	c.frame = "" // unless it goes well
+	if ok = write(w, text); ok {
+		c.frame, c.cols, c.open = frame, cols, c.open && text == ""
+	}
+	return ok
+}
+
+// write makes one Write, if there is something to write; false: it has failed.
+func write(w io.Writer, text string) (ok bool) {
+	return text == "" || survived(func() error {
+		_, err := io.WriteString(w, text)
+		return err
+	})
+}
+
+// next returns what makes the terminal show these lines; nothing, when it does.
+func (c *canvas) next(last, lines []string, cols int) string {
+	if len(last) == 0 && strings.Join(lines, "\n") == c.frame {
 		return ""
 	}
-	b.told++
-	figures := []string{perSecond(rate)}
-	if c.Total >= 0 {
-		figures = append(figures, left(c, rate, "unknown time", rough)+" left")
+	below := len(lines) == 0
+	lines = slices.Concat(last, lines)
+	if below {
+		lines = append(lines, "") // the cursor goes to the line below
 	}
-	figures = append(figures, trouble(c)...)
-	return fmt.Sprintf("%s: %s in %s, %s, %d running", b.label, ofTotal(c), rough(took), strings.Join(figures, ", "), c.Running)
+	if c.moves {
+		return c.back(cols) + strings.Join(lines, "\x1b[K\n") + "\x1b[J"
+	}
+	lines[0] += strings.Repeat(" ", max(0, width(c.frame)-width(lines[0]))) // it covers what was there
+	return c.back(cols) + strings.Join(lines, "\n")
 }
 
-// ending is what has become of a run.
-type ending struct {
-	label string
-	dispatch.Counts
-	took time.Duration
+// back returns what brings the cursor to where the bars begin. Where the terminal has become narrower since they were
+// drawn, it has made several lines of one: all but a few old ones do.
+func (c *canvas) back(cols int) string {
+	if c.frame == "" && c.open {
+		return "\n"
+	}
+	if up := wraps(c.frame, cols); up > 0 && c.moves {
+		return fmt.Sprintf("\r\x1b[%dA", up)
+	}
+	return "\r"
 }
 
-func (e *ending) rate() string { return perSecond(float64(e.Done) / max(e.took.Seconds(), 1e-9)) }
-
-// line is the run's last one on a terminal, which may be too narrow for it.
-func (e *ending) line(cols int, blocks bool) string {
-	return fit(e.label, e.Counts, []string{clock(e.took), e.rate()}, cols, blocks)
-}
-
-// plainLine is its last one elsewhere.
-func (e *ending) plainLine() string {
-	figures := append([]string{e.rate()}, trouble(e.Counts)...)
-	return fmt.Sprintf("%s: %s in %s, %s", e.label, ofTotal(e.Counts), rough(e.took), strings.Join(figures, ", "))
-}
-
-// trouble lists what is not as it should be.
-func trouble(c dispatch.Counts) (figures []string) {
-	if c.Failed > 0 {
-		figures = append(figures, fmt.Sprintf("%d failed", c.Failed))
-	}
-	if c.Stopped {
-		figures = append(figures, "stopped")
-	}
-	if c.Over && c.Cut > 0 {
-		figures = append(figures, fmt.Sprintf("%d cut short", c.Cut))
-	}
-	if c.Over && c.NotRun > 0 {
-		figures = append(figures, fmt.Sprintf("%d not run", c.NotRun))
-	}
-	return figures
-}
-
-// percent is what is done, 100 only when all is.
-func percent(c dispatch.Counts) int {
-	if c.Done >= c.Total {
-		return 100
-	}
-	return int(100 * float64(c.Done) / float64(c.Total))
-}
-
-func ofTotal(c dispatch.Counts) string {
-	if c.Total < 0 {
-		return fmt.Sprintf("%d done", c.Done)
-	}
-	return fmt.Sprintf("%d/%d (%d%%)", c.Done, c.Total, percent(c))
-}
-
-// left is how long the rest will take.
-func left(c dispatch.Counts, rate float64, unknown string, show func(time.Duration) string) string {
-	rest := float64(c.Total-c.Done) / rate * float64(time.Second)
-	if c.Done >= c.Total {
-		rest = 0
-	}
-	if math.IsNaN(rest) || rest > float64(100*24*time.Hour) {
-		return unknown
-	}
-	return show(time.Duration(rest))
-}
-
-// perSecond shows a rate as tasks per second, or as seconds per task.
-func perSecond(rate float64) string {
+// clear returns what makes the bars disappear.
+func (c *canvas) clear(cols int) string {
 	switch {
-	case rate <= 0:
-		return "?/s"
-	case rate < 1:
-		return rough(time.Duration(float64(time.Second)/rate)) + " each"
-	case rate >= 1e6:
-		return fmt.Sprintf("%.3gM/s", rate/1e6)
-	case rate >= 1e3:
-		return fmt.Sprintf("%.3gk/s", rate/1e3)
+	case c.frame == "":
+		return ""
+	case c.moves:
+		return c.back(cols) + "\x1b[J"
 	}
-	return fmt.Sprintf("%.3g/s", rate)
+	return "\r" + strings.Repeat(" ", width(c.frame)) + "\r"
 }
 
-// clock shows a duration as 00:12, or 1:02:03.
-func clock(d time.Duration) string {
-	s := int64(d / time.Second)
-	if s >= 3600 {
-		return fmt.Sprintf("%d:%02d:%02d", s/3600, s/60%60, s%60)
-	}
-	return fmt.Sprintf("%02d:%02d", s/60, s%60)
+// forget is for bars that nobody draws any more.
+func (c *canvas) forget() {
+	c.Lock()
+	defer c.Unlock()
+	c.frame = ""
+	c.release()
 }
 
-// rough shows a duration in words that Go programmers know, to two or three digits.
-func rough(d time.Duration) string {
-	switch {
-	case d >= 10*time.Second:
-		return d.Round(time.Second).String()
-	case d >= time.Second:
-		return d.Round(100 * time.Millisecond).String()
-	case d >= 10*time.Millisecond:
-		return d.Round(time.Millisecond).String()
-	case d >= 10*time.Microsecond:
-		return d.Round(time.Microsecond).String()
+// release lets everybody print what waits until there are no bars. The caller has the turn.
+func (c *canvas) release() {
+	if c.frame != "" {
+		return
 	}
-	return d.String()
+	waiting := c.holding
+	c.holding = nil
+	for _, p := range waiting {
+		if len(p.held) > 0 {
+			survived(func() error { _, err := p.put(nil); return err })
+		}
+	}
 }
 
-// labelOf is what a run is called on a screen: Map(main.resize), Parallel.
-func labelOf(caller, fn string) string {
-	if fn = path.Base(fn); fn == "." || strings.Contains(fn, ".func") {
-		return caller
+// ProgressWriter returns a writer that prints on w beside the bars of Progress: tqdm.write. It is for whatever prints
+// while runs go on, as in
+//
+//	log.SetOutput(parallel.ProgressWriter(os.Stderr))
+//
+// While there are bars on the terminal that w is, lines go above them. What lacks its line's end is held until that
+// comes, or until there are no bars left. At all other times, and where w is no terminal, everything goes straight to w.
+//
+// It may be used concurrently, also with others of the same terminal and with Progress, even if w may not. A Write is
+// one Write of w: it blocks as long as that does, and returns its error. So nothing is lost when the program exits, but
+// for what is held. Where w fails to take that it comes again with the next Write. ProgressWriter(nil) panics.
+func ProgressWriter(w io.Writer) io.Writer {
+	if isNil(w) {
+		panic("parallel: ProgressWriter(nil): give a writer, as os.Stderr")
 	}
-	return caller + "(" + fn + ")"
+	p := &printer{outlet: outletOf(w)}
+	screens.Lock()
+	defer screens.Unlock()
+	p.canvas = canvasOf(&p.outlet)
+	if !p.canvas.kept {
+		p.canvas.kept = true
+		screens.canvases = append(screens.canvases, weak.Make(p.canvas))
+	}
+	return p
+}
+
+// printer writes beside bars.
+type printer struct {
+	outlet
+	canvas *canvas
+	held   []byte // the canvas's lock guards it
+}
+
+func (p *printer) Write(b []byte) (int, error) {
+	p.canvas.Lock()
+	defer p.canvas.Unlock()
+	if p.canvas.frame == "" {
+		return p.put(b)
+	}
+	end := bytes.LastIndexByte(b, '\n') + 1
+	if end > 0 {
+		if n, err := p.put(b[:end]); err != nil {
+			return n, err
+		}
+	}
+	p.hold(b[end:])
+	return len(b), nil
+}
+
+// hold keeps text until its line's end comes.
+func (p *printer) hold(b []byte) {
+	p.held = append(p.held, b...)
+	if len(b) > 0 && !slices.Contains(p.canvas.holding, p) {
+		p.canvas.holding = append(p.canvas.holding, p)
+	}
+}
+
+// put writes what is held and b, above the bars, if there are any. The caller has the turn.
+func (p *printer) put(b []byte) (int, error) {
+	c, frame, text := p.canvas, p.canvas.frame, b
+	before := c.clear(p.columns())
+	if frame != "" || len(p.held) > 0 {
+		text = slices.Concat([]byte(before), p.held, b, []byte(frame))
+	}
+	c.frame = "" // unless it goes well
+	n, err := p.w.Write(text)
+	if err == nil && n < len(text) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
+		if n <= 0 {
+			c.frame = frame // still there
+		}
+		n = max(0, n-len(before))
+		kept := p.held[min(n, len(p.held)):]
+		n = min(len(b), n-len(p.held)+len(kept))
+		p.held = kept
+		return n, err
+	}
+	c.frame, p.held = frame, nil
+	if len(text) > 0 {
+		c.open = frame == "" && text[len(text)-1] != '\n'
+	}
+	return len(b), nil
+}
+
+// columns returns how wide the terminal is. A writer's own TerminalSize, which may do anything, is not asked for that.
+func (p *printer) columns() int {
+	if p.file != nil {
+		if cols, _, ok := p.ask(); ok && cols > 0 {
+			return cols
+		}
+	}
+	return p.canvas.cols
 }

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,16 +21,23 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// glass is a terminal as one sees it: lines of characters and a cursor.
+// glass is a terminal as one sees it: lines of characters and a cursor. Lines that are too long go on in the next, and
+// are wrapped anew when it changes its width, as nearly all terminals do.
 type glass struct {
 	cols, rows int
 
 	mu     sync.Mutex
-	lines  [][]rune
+	lines  []glassLine
 	row    int
 	col    int
 	writes []time.Time
-	raw    strings.Builder
+	err    error // what it did not understand
+}
+
+// glassLine is a line of columns: characters, each with what modifies it, and nothing in the second column of a wide one.
+type glassLine struct {
+	cells []string
+	goes  bool // on in the next line
 }
 
 func (g *glass) TerminalSize() (columns, rows int) {
@@ -36,30 +46,77 @@ func (g *glass) TerminalSize() (columns, rows int) {
 	return g.cols, g.rows
 }
 
+// resize changes the width, and wraps the lines anew.
+func (g *glass) resize(cols int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	old, row, col := g.lines, g.row, g.col
+	g.cols, g.lines, g.row, g.col = cols, nil, 0, 0
+	back := [2]int{}
+	for i, line := range old {
+		for j, cell := range line.cells {
+			if i == row && j == col {
+				back = [2]int{g.row, g.col}
+			}
+			if cell != "" {
+				g.put(cell, runeWidth([]rune(cell)[0]))
+			}
+		}
+		if i == row && col >= len(line.cells) {
+			back = [2]int{g.row, g.col + col - len(line.cells)}
+		}
+		if i < len(old)-1 && !line.goes {
+			g.row, g.col = g.row+1, 0
+			g.line()
+		}
+	}
+	g.row, g.col = back[0], back[1]
+}
+
+// line returns the line of the cursor.
+func (g *glass) line() *glassLine {
+	for g.row >= len(g.lines) {
+		g.lines = append(g.lines, glassLine{})
+	}
+	return &g.lines[g.row]
+}
+
+// put shows a character at the cursor.
+func (g *glass) put(cell string, wide int) {
+	if g.col+wide > g.cols {
+		g.line().goes = true
+		g.row, g.col = g.row+1, 0
+	}
+	line := g.line()
+	for len(line.cells) < g.col+wide {
+		line.cells = append(line.cells, " ")
+	}
+	line.cells[g.col] = cell
+	for i := 1; i < wide; i++ {
+		line.cells[g.col+i] = ""
+	}
+	g.col += wide
+}
+
 func (g *glass) Write(b []byte) (int, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.writes = append(g.writes, time.Now())
-	g.raw.Write(b)
 	for text := string(b); text != ""; {
 		var n int
 		switch {
-		case strings.HasPrefix(text, "\x1b[J"):
-			text = text[3:]
-			if g.row < len(g.lines) {
+		case strings.HasPrefix(text, "\x1b[J"), strings.HasPrefix(text, "\x1b[K"):
+			line := g.line()
+			line.cells, line.goes = line.cells[:min(g.col, len(line.cells))], false
+			if text[2] == 'J' {
 				g.lines = g.lines[:g.row+1]
-				g.lines[g.row] = g.lines[g.row][:min(g.col, len(g.lines[g.row]))]
 			}
-			continue
-		case strings.HasPrefix(text, "\x1b[K"):
 			text = text[3:]
-			if g.row < len(g.lines) {
-				g.lines[g.row] = g.lines[g.row][:min(g.col, len(g.lines[g.row]))]
-			}
 			continue
 		case strings.HasPrefix(text, "\x1b["):
 			if _, err := fmt.Sscanf(text, "\x1b[%dA", &n); err != nil || n > g.row {
-				return 0, fmt.Errorf("the glass cannot do %q", text)
+				g.err = fmt.Errorf("the glass cannot do %q", text)
+				return 0, g.err
 			}
 			g.row -= n
 			text = text[strings.Index(text, "A")+1:]
@@ -67,37 +124,45 @@ func (g *glass) Write(b []byte) (int, error) {
 		}
 		r := []rune(text)[0]
 		text = text[len(string(r)):]
-		switch r {
-		case '\r':
+		switch wide := runeWidth(r); {
+		case r == '\r':
 			g.col = 0
-			continue
-		case '\n':
+		case r == '\n':
 			g.row, g.col = g.row+1, 0
-			for g.row >= len(g.lines) {
-				g.lines = append(g.lines, nil)
-			}
-			continue
+			g.line()
+		case wide == 0:
+			g.line().cells[g.col-1] += string(r)
+		default:
+			g.put(string(r), wide)
 		}
-		for g.row >= len(g.lines) {
-			g.lines = append(g.lines, nil)
-		}
-		line := &g.lines[g.row]
-		for g.col >= len(*line) {
-			*line = append(*line, ' ')
-		}
-		(*line)[g.col] = r
-		g.col++
 	}
 	return len(b), nil
 }
 
-// String is what is on the glass, with | where each line ends.
+// String is what is on the glass.
 func (g *glass) String() string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var b strings.Builder
 	for _, line := range g.lines {
-		b.WriteString(strings.TrimRight(string(line), " ") + "\n")
+		b.WriteString(strings.TrimRight(strings.Join(line.cells, ""), " ") + "\n")
+	}
+	if g.err != nil {
+		return g.err.Error()
+	}
+	return b.String()
+}
+
+// paragraphs is what is on the glass, where lines that were too long are one.
+func (g *glass) paragraphs() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var b strings.Builder
+	for _, line := range g.lines {
+		b.WriteString(strings.Join(line.cells, ""))
+		if !line.goes {
+			b.WriteString("\n")
+		}
 	}
 	return b.String()
 }
@@ -149,7 +214,7 @@ func TestBarOnATerminal(t *testing.T) {
 func TestBarsOfSeveralRunsStayApart(t *testing.T) {
 	testkit.Clean(t)
 	synctest.Test(t, func(t *testing.T) {
-		g := glass{cols: 41, rows: 5}
+		g := glass{cols: 43, rows: 5}
 		runs := make([]fake, 6)
 		overs := make([]func(), len(runs))
 		for i := range runs {
@@ -157,10 +222,10 @@ func TestBarsOfSeveralRunsStayApart(t *testing.T) {
 			overs[i] = show(&g, fmt.Sprint("run ", i), runs[i].counts)
 			if i == 1 {
 				time.Sleep(200 * time.Millisecond)
-				assert.Equal(t, `run 0   0% 0/10 [00:00<?, ?/s, 1 running
-run 1  10% 1/10 [00:00<00:01, 8/s, 1 run
+				assert.Equal(t, `run 0   0% 0/10 [00:00<?, ?/s, 1 running]
+run 1  10% 1/10 [00:00<00:01, 1 running]
 `, g.String())
-				g.cols = 81
+				g.resize(81)
 			}
 		}
 		time.Sleep(200 * time.Millisecond)
@@ -203,28 +268,54 @@ func TestTerminalThatCannotGoBackHasOneLine(t *testing.T) {
 	one := &bar{label: "one", counts: func() dispatch.Counts { return c }, began: now, at: now}
 	two := &bar{label: "two", counts: func() dispatch.Counts { return c }, began: now, at: now}
 	s := &screen{bars: []*bar{one, two}}
-	draw := func() string { now = now.Add(time.Second); return s.draw(now, 59, 24) }
+	var b safeBuffer
+	over := &canvas{}
+	p := &printer{outlet: outlet{w: &b}, canvas: over}
+	draw := func(last ...string) string {
+		now = now.Add(time.Second)
+		over.show(&b, last, s.lines(now, 59, 24), 60)
+		defer b.b.Reset()
+		return b.b.String()
+	}
 	assert.Equal(t, "\rone  25% 1/4 [00:01<00:03, 1/s, 2 running] and 1 more", draw())
 	s.bars = s.bars[:1]
 	c.Total = -1
 	assert.Equal(t, "\rone 1 done [00:02, 2.1s each, 2 running]             ", draw())
-	s.bars, s.last = nil, []ending{{"two", dispatch.Counts{Total: 4, Done: 4, Over: true}, time.Second}}
-	assert.Equal(t, "\rtwo 100%|##############| 4/4 [00:01, 4/s]\n", draw())
-	assert.Empty(t, s.frame)
+	_, err := io.WriteString(p, "beside\n")
+	require.NoError(t, err)
+	assert.Equal(t, "\r"+strings.Repeat(" ", 40)+"\rbeside\none 1 done [00:02, 2.1s each, 2 running]", b.b.String())
+	b.b.Reset()
+	s.bars = nil
+	e := ending{"two", dispatch.Counts{Total: 4, Done: 4, Over: true}, time.Second}
+	assert.Equal(t, "\rtwo 100%|##############| 4/4 [00:01, 4/s]\n", draw(e.line(59, false)))
+	assert.Empty(t, over.frame)
 }
 
 func TestNarrowTerminalShowsWhatFits(t *testing.T) {
 	now := time.Now()
-	b := &bar{label: "Map(main.resize)", counts: func() dispatch.Counts { return dispatch.Counts{Total: 4, Done: 1, Running: 2} }, began: now, at: now}
-	s := &screen{bars: []*bar{b}, moves: true}
+	b := &bar{label: "Map(main.resize)", counts: func() dispatch.Counts { return dispatch.Counts{Total: 40, Done: 12, Failed: 12, Running: 2} }, began: now}
 	for cols, want := range map[int]string{
-		120: "\rMap(main.resize)  25%|#######                       | 1/4 [00:01<00:03, 1/s, 2 running]\x1b[J",
-		60:  "\rMap(main.resize)  25% 1/4 [00:01<00:03, 1/s, 2 running]\x1b[J",
-		20:  "\rMap(main.resize)  25\x1b[J",
-		1:   "\rM\x1b[J",
+		120: "Map(main.resize)  30%|#########                     | 12/40 [00:12<00:28, 1/s, 12 failed, 2 running]",
+		78:  "Map(main.resize)  30%|##      | 12/40 [00:12<00:28, 1/s, 12 failed, 2 running]",
+		75:  "Map(ma~esize)  30%|##      | 12/40 [00:12<00:28, 1/s, 12 failed, 2 running]",
+		73:  "Map(main.resize)  30% 12/40 [00:12<00:28, 1/s, 12 failed, 2 running]",
+		65:  "Map(ma~esize)  30% 12/40 [00:12<00:28, 1/s, 12 failed, 2 running]",
+		63:  "Map(main.resize)  30% 12/40 [00:12<00:28, 12 failed, 2 running]",
+		58:  "Map(main.resize)  30% 12/40 [00:12<00:28, 12 failed]",
+		47:  "Map(main.resize)  30% 12/40 [12 failed]",
+		38:  "Map(mai~resize)  30% 12/40 [12 failed]",
+		35:  "Map(ma~size)  30% 12/40 [12 failed]",
+		31:  "Map(ma~esize) 12/40 [12 failed]",
+		24:  "Map~e) 12/40 [12 failed]",
+		20:  "Map(mai~esize) 12/40",
+		10:  "Ma~) 12/40",
+		5:   "12/40",
+		4:   "~",
+		1:   "~",
+		0:   "",
 	} {
-		b.n, b.t, b.at, b.done, s.frame = 0, 0, now, 0, ""
-		assert.Equal(t, want, s.draw(now.Add(time.Second), cols, 1), "%d columns", cols)
+		b.n, b.t, b.at, b.done = 1, 1, now.Add(12*time.Second), 12
+		assert.Equal(t, want, b.line(now.Add(12*time.Second), cols, false), "%d columns", cols)
 	}
 }
 
@@ -235,6 +326,7 @@ func TestPlainLinesComeSeldom(t *testing.T) {
 		f, stream := fake{}, fake{}
 		f.set(dispatch.Counts{Total: 200, NotRun: 200})
 		over := show(&b, "Map", f.counts)
+		stream.set(dispatch.Counts{Total: -1})
 		closed := show(&b, "Stream", stream.counts)
 		time.Sleep(50 * time.Millisecond) // nothing happens at the same time
 		for i := range 190 {
@@ -409,8 +501,169 @@ func TestFiguresAreShort(t *testing.T) {
 		"20s each": perSecond(.05), "2m0s each": perSecond(1. / 120), "00:00": clock(0), "01:05": clock(65 * time.Second), "27:46:40": clock(1e5 * time.Second),
 		"350ms": rough(350 * time.Millisecond), "1.2s": rough(1234 * time.Millisecond), "12s": rough(12345 * time.Millisecond),
 		"7.3µs": rough(7300 * time.Nanosecond), "180ns": rough(180), "2.5ms": rough(2500 * time.Microsecond), "73µs": rough(73_300), "Map(main.f)": labelOf("Map", "example.org/x/main.f"), "Map": labelOf("Map", "main.main.func1"), "Parallel": labelOf("Parallel", ""),
-		"ab": clip("abc", 2), "ä█": clip("ä█x", 2), "99": fmt.Sprint(percent(dispatch.Counts{Total: 1000, Done: 999})),
+		"Map(main.(*T).Resize)": labelOf("Map", "example.org/x/main.(*T).Resize-fm"), "Map(main.functional)": labelOf("Map", "main.functional"),
+		"99": fmt.Sprint(percent(dispatch.Counts{Total: 1000, Done: 999})),
 	} {
 		assert.Equal(t, want, got)
 	}
+}
+
+func TestLinesFitAndNumbersStayWhole(t *testing.T) {
+	number := regexp.MustCompile(`\d+`)
+	for _, c := range []dispatch.Counts{
+		{Total: 1234, Done: 321, Failed: 45, Running: 67},
+		{Total: -1, Done: 321, Failed: 45, Running: 67},
+		{Total: 1234, Done: 321, Failed: 45, Over: true, Stopped: true, Cut: 7, NotRun: 913},
+		{Total: 0, Over: true, Stopped: true},
+		{Total: 0, Over: true},
+	} {
+		for _, label := range []string{"Map(imaging.(*Service).ResizeAllPictures)", "Map(main.处理图像文件)", "Map(main.e\u0301te\u0301)", "Map"} {
+			for _, blocks := range []bool{true, false} {
+				all := number.FindAllString(fit(label, c, "00:12<00:59", "88.8/s", 200, blocks), -1)
+				last := 0
+				for cols := range 200 {
+					line := fit(label, c, "00:12<00:59", "88.8/s", cols, blocks)
+					assert.LessOrEqual(t, width(line), cols, line)
+					assert.Subset(t, append(all, "000"), number.FindAllString(line, -1), line)
+					assert.Equal(t, cols == 0, line == "")
+					if c.Failed > 0 && cols >= 25 {
+						assert.Contains(t, line, "45 failed")
+					}
+					shown := len(number.FindAllString(line, -1))
+					assert.GreaterOrEqual(t, shown, min(last, 4), "more room shows more")
+					last = shown
+				}
+			}
+		}
+	}
+	assert.Equal(t, "Map(mai…文件)  26% 321/1234", fit("Map(main.处理图像文件)", dispatch.Counts{Total: 1234, Done: 321}, "", "", 28, true))
+}
+
+func TestWidthIsThatOfATerminal(t *testing.T) {
+	for text, want := range map[string]int{
+		"": 0, "abc": 3, "äöü": 3, "█▎…": 3, "处理图像": 8, "ﾊﾝｶｸ": 4, "ＦＵＬＬ": 8, "한글": 4, "각": 2, "e\u0301": 1,
+		"a\u200db": 2, "🚀": 2, "❤\ufe0f": 1, "м": 1, "ไทย": 3, "กำ": 2, "\u05d0\u05b0": 1, "か\u3099": 2, "𠀀": 2, "🀄🃏": 4, "☰⚓": 4,
+	} {
+		assert.Equal(t, want, width(text), "%q", text)
+	}
+	for i := 1; i < len(wide.R16); i++ {
+		assert.Less(t, wide.R16[i-1].Hi, wide.R16[i].Lo)
+	}
+	for i := 1; i < len(wide.R32); i++ {
+		assert.Less(t, wide.R32[i-1].Hi, wide.R32[i].Lo)
+	}
+}
+
+func TestBarWithAWideNameIsOneLine(t *testing.T) {
+	testkit.Clean(t)
+	for _, label := range []string{strings.Repeat("处理图像", 9), strings.Repeat("é", 30), "🚀" + strings.Repeat("ﾊﾝ角", 15)} {
+		synctest.Test(t, func(t *testing.T) {
+			g := glass{cols: 80, rows: 24}
+			var f fake
+			over := show(&g, label, f.counts)
+			for i := range 50 {
+				time.Sleep(drawEvery)
+				f.set(dispatch.Counts{Total: 100, Done: 2 * i, Running: 4})
+				assert.LessOrEqual(t, strings.Count(g.String(), "\n"), 1, g.String())
+			}
+			f.set(dispatch.Counts{Total: 100, Done: 100, Over: true})
+			over()
+			assert.Equal(t, 2, strings.Count(g.String(), "\n"), g.String()) // the cursor is below
+		})
+	}
+}
+
+func TestTerminalThatBecomesNarrowKeepsNothingOld(t *testing.T) {
+	testkit.Clean(t)
+	synctest.Test(t, func(t *testing.T) {
+		g := &glass{cols: 100, rows: 24}
+		p := ProgressWriter(g)
+		fmt.Fprintln(p, "before")
+		var f fake
+		f.set(dispatch.Counts{Total: 100, Done: 12, Running: 4})
+		overs := []func(){show(g, "Map(main.resize)", f.counts), show(g, "Map(main.处理图像)", f.counts)}
+		for _, cols := range []int{77, 60, 100, 40, 13, 9, 120, 30} {
+			time.Sleep(10*drawEvery + 1) // not between the question and the frame
+			g.resize(cols)
+			time.Sleep(2 * drawEvery)
+			lines := strings.Split(g.String(), "\n")
+			if assert.Len(t, lines, 4, "%d columns\n%s", cols, g.String()) {
+				assert.Equal(t, "before", lines[0])
+			}
+		}
+		for _, over := range overs {
+			over()
+		}
+		assert.Equal(t, 4, strings.Count(g.String(), "\n"))
+	})
+}
+
+// oddSize is a terminal that is to be asked for its size with care.
+type oddSize struct {
+	safeBuffer
+	size func() (columns, rows int)
+}
+
+func (o *oddSize) TerminalSize() (columns, rows int) { return o.size() }
+
+func TestTerminalSizeThatFailsEndsTheLines(t *testing.T) {
+	testkit.Clean(t)
+	for name, size := range map[string]func() (int, int){
+		"panics": func() (int, int) { panic("no") },
+		"exits":  func() (int, int) { runtime.Goexit(); return 0, 0 },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var good atomic.Bool
+			good.Store(true)
+			o := &oddSize{}
+			o.size = func() (int, int) {
+				if good.Load() {
+					return 80, 24
+				}
+				return size()
+			}
+			p := ProgressWriter(o)
+			var f fake
+			over := show(o, "Map", f.counts)
+			closed := show(o, "Map", f.counts)
+			time.Sleep(time.Second)
+			fmt.Fprint(p, "this ")
+			good.Store(false)
+			time.Sleep(time.Second)
+			fmt.Fprintln(p, "too")
+			start := time.Now()
+			over()
+			closed()
+			assert.Zero(t, time.Since(start), name)
+			assert.Zero(t, openScreens())
+			assert.True(t, strings.HasSuffix(o.String(), "this too\n"), "%s: %q", name, o.String())
+			good.Store(true)
+			over = show(o, "Map", f.counts)
+			over()
+			assert.Contains(t, o.String(), "Map 100%|", "another run tries again")
+		})
+	}
+}
+
+func TestTerminalSizeThatBlocksDelaysNoRunForLong(t *testing.T) {
+	testkit.Clean(t)
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		o := &oddSize{size: func() (int, int) { <-gate; return 80, 24 }}
+		p := ProgressWriter(o)
+		var f fake
+		start := time.Now()
+		over := show(o, "first", f.counts)
+		over()
+		assert.Equal(t, drawWithin, time.Since(start))
+		start = time.Now()
+		show(o, "second", f.counts)()
+		fmt.Fprintln(p, "beside")
+		assert.Zero(t, time.Since(start))
+		assert.Equal(t, "beside\n", o.String())
+		close(gate)
+		time.Sleep(time.Second)
+		assert.Zero(t, openScreens())
+		assert.Contains(t, o.String(), "second 100%|")
+	})
 }

@@ -19,7 +19,7 @@ import (
 )
 
 // figures are what differs from run to run in a line of Progress.
-var figures = regexp.MustCompile(` in [^,]*, [^,\n]*`)
+var figures = regexp.MustCompile(` in [^,\n]*(, [^,\n]*(/s|each))?`)
 
 func TestProgressOfEveryFunctionAnywhere(t *testing.T) {
 	testkit.Clean(t)
@@ -69,6 +69,23 @@ func TestProgressOfEveryFunctionAnywhere(t *testing.T) {
 			{"Map(parallel_test.run): 0/0 (100%)\n", func(opts ...Option) error {
 				_, err := Map(ctx, nil, run, opts...)
 				return drain(0, err)
+			}},
+			{"Imap(parallel_test.run): 0/0 (100%)\n", func(opts ...Option) error {
+				for range Imap(ctx, seq([]errand{}), run, opts...) {
+				}
+				return nil
+			}},
+			{"Imap(parallel_test.run): 0 done, stopped\n", func(opts ...Option) error {
+				for range Imap(ctx, seq(es), run, append(opts, BatchSize(-1))...) {
+				}
+				return nil
+			}},
+			{"Stream: 0 done, stopped\n", func(opts ...Option) error {
+				over, stop := context.WithCancel(ctx)
+				stop()
+				for range Stream(2, append(opts, Context(over))...)(seq(Each(run, es))) {
+				}
+				return nil
 			}},
 			{"Parallel: 0/40 (0%), stopped, 40 not run\n", func(opts ...Option) error {
 				_, err := Parallel(0, opts...)(Each(run, es)...)
@@ -157,6 +174,15 @@ func TestProgressIsOverWhenTheRunIs(t *testing.T) {
 		assert.Equal(t, 30*3, strings.Count(b.String(), "Map: 3/3 (100%) in 9s, 3s each\n"))
 		assert.Equal(t, 30*3, strings.Count(b.String(), "Map: 1/3 (33%) in 5s, "))
 	})
+}
+
+func TestProgressOfARunThatDidNothingHasNoRate(t *testing.T) {
+	var b bytes.Buffer
+	for range Imap(context.Background(), seq(ints(3)), cube, BatchSize(-1), Progress(&b)) {
+	}
+	_, err := Map(context.Background(), nil, cube, Progress(&b))
+	require.NoError(t, err)
+	assert.NotContains(t, b.String(), "?")
 }
 
 func TestOptionsThatFollowARunCombine(t *testing.T) {
