@@ -66,8 +66,8 @@ func ExampleSlogObserver() {
 	ctx := parallel.With(context.Background(), parallel.Observe(parallel.SlogObserver(log))) // for all runs under ctx
 	_, _ = parallel.Map(ctx, []int{1, 2, 3}, cube, parallel.NJobs(2))
 	// Output:
-	// level=INFO msg="run began" caller=Map backend=threads workers=2 total=3
-	// level=INFO msg="run ended" caller=Map done=3 failed=0 cached=0 retried=0 cut=0 notRun=0
+	// level=INFO msg="run began" caller=Map fn=github.com/gojoblib/parallel_test.cube backend=threads workers=2 total=3
+	// level=INFO msg="run ended" caller=Map fn=github.com/gojoblib/parallel_test.cube done=3 failed=0 cached=0 retried=0 cut=0 notRun=0
 }
 
 // The trace, as a file, is for https://ui.perfetto.dev or chrome://tracing.

@@ -1,11 +1,13 @@
 package parallel
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
 	"runtime"
 	"runtime/metrics"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,7 +22,8 @@ import (
 //	parallel.Explain(func(x parallel.Explanation) { log.Print(x) })
 //
 // f is called on a goroutine of the run's; by runs at the same time, as With makes them, at the same time. It costs
-// what Observe does, and a panic of f means what it means there.
+// what Observe does, and a panic of f means what it means there. Whether tasks compute or wait is told by what the whole
+// program does meanwhile.
 func Explain(f func(Explanation)) Option {
 	return option{optExplain, func(c *config) {
 		if f == nil {
@@ -28,35 +31,6 @@ func Explain(f func(Explanation)) Option {
 		}
 		c.explain = f
 	}}
-}
-
-// Verdict is what held a run up the most.
-type Verdict uint8
-
-const (
-	VerdictNothing        Verdict = iota // no task was run
-	VerdictBusy                          // nothing: the workers were at work
-	VerdictIdle                          // workers had nothing to do, and none of what follows is why
-	VerdictFewTasks                      // there were fewer tasks than workers
-	VerdictOneTask                       // one task was under way while others had ended
-	VerdictSlowInput                     // the input of a stream
-	VerdictSlowConsumer                  // the loop over a stream's results
-	VerdictSmallTasks                    // handing tasks over and taking results in cost more than the tasks
-	VerdictLargeArguments                // sending what tasks are given did
-	VerdictSlowStart                     // starting workers
-	VerdictManyWorkers                   // there were more workers than CPUs, and they wanted them
-)
-
-var verdictNames = [...]string{
-	"nothing was run", "the workers were busy", "the workers were idle", "there were few tasks", "one task was long", "the input was slow",
-	"the consumer was slow", "the tasks were small", "the arguments were large", "the start was slow", "there were many workers",
-}
-
-func (v Verdict) String() string {
-	if int(v) < len(verdictNames) {
-		return verdictNames[v]
-	}
-	return fmt.Sprintf("verdict %d", uint8(v))
 }
 
 // Explanation is where the time of a run went. Elapsed × Workers is about Busy + Idle + Handling; the others are beside
@@ -67,29 +41,42 @@ type Explanation struct {
 	Verdict Verdict
 	Reason  string // the verdict in words, with its number and what to do
 
-	Elapsed time.Duration
-	CPUs    int           // GOMAXPROCS
-	Workers int           // that were started, those in place of lost ones not counted
-	Calls   int           // attempts that have ended
-	Busy    time.Duration // in tasks, all workers together
-	Wasted  time.Duration // of that, in attempts that were followed by another
-	Idle    time.Duration // workers with nothing to do
+	Elapsed  time.Duration
+	CPUs     int           // GOMAXPROCS
+	Workers  int           // that were started, those in place of others not counted
+	Replaced int           // that were started in place of others, lost ones or renewed ones
+	Lost     int           // that were lost with a task
+	Calls    int           // attempts that have ended
+	Busy     time.Duration // in tasks, all workers together
+	Wasted   time.Duration // of that, in attempts that were followed by another
+	Idle     time.Duration // workers with nothing to do,
+	Tail     time.Duration // of that, after the last task of each
 	// Handling is what lies between the two, where workers share no memory with the run: encoding, sending, waiting for one
 	// another, decoding. The next three are parts of it, and overlap with Busy.
 	Handling       time.Duration
 	Encode, Decode time.Duration
 	Send           time.Duration // it waits for workers that do not read
-	Sent           int64         // bytes
+	Sent, Received int64         // bytes
 
 	Longest      time.Duration // attempt
 	LongestIndex int
 	LongestName  string
 
-	Draw    time.Duration // streams: in the input
-	Held    time.Duration // streams: the input waited, since the results it was ahead of had not been taken
-	Consume time.Duration // streams: in the loop over the results
-	First   time.Duration // until the first task began
-	Waiting float64       // how many goroutines of the program waited for a CPU, on average; 0 where the run was too short to tell
+	Draw     time.Duration // streams: in the input
+	Held     time.Duration // streams: the input waited, since the results it was ahead of had not been taken
+	Consume  time.Duration // streams: in the loop over the results
+	First    time.Duration // until the first task began
+	Retrying time.Duration // while at least one task waited to be tried again,
+	Awaiting time.Duration // or for a result that somebody else was making (see Memo)
+	Lookup   time.Duration // of Idle, looking up results that are known
+	Backlog  float64       // the part of the time in which tasks were there that no worker had begun; 0 where the run was too short to tell
+
+	// What the program has done meanwhile, other runs and all else included.
+	CPU     time.Duration // CPU time of this process, without its worker processes; 0 where that is not known
+	Wanted  float64       // how many of the CPUs had a goroutine that ran, or waited for one, on average; 0 where the run was too short to tell
+	Waiting float64       // how many goroutines waited for a CPU, on average; 0 as before
+
+	shared bool // the run is inside another one, or on a pool, and may use what that leaves it
 }
 
 // String returns the explanation as a paragraph.
@@ -100,6 +87,9 @@ func (x Explanation) String() string {
 	if x.Calls == 0 {
 		return b.String()
 	}
+	if x.Lost > 0 && x.Verdict != VerdictLostWorkers {
+		fmt.Fprintf(&b, " %s.", x.losses())
+	}
 	fmt.Fprintf(&b, " %s on %s took %s: %s each, %s per second.", many(x.Calls, "call"), many(x.Workers, "worker"), rough(x.Elapsed),
 		rough(x.each()), strings.TrimSuffix(perSecond(float64(x.Calls)/max(x.Elapsed.Seconds(), 1e-9)), "/s"))
 	fmt.Fprintf(&b, " Of the workers' time, %s was spent in tasks", share(x.Busy, x.all()))
@@ -107,10 +97,11 @@ func (x Explanation) String() string {
 		fmt.Fprintf(&b, " (%s in attempts that were repeated)", share(x.Wasted, x.all()))
 	}
 	if x.Handling > 0 {
-		fmt.Fprintf(&b, ", %s between them (encoding %s, sending %s, decoding %s, %s)", share(x.Handling, x.all()), rough(x.Encode), rough(x.Send), rough(x.Decode), size(x.Sent))
+		fmt.Fprintf(&b, ", %s between them (encoding %s, sending %s, decoding %s; %s sent, %s received)", share(x.Handling, x.all()),
+			rough(x.Encode), rough(x.Send), rough(x.Decode), size(x.Sent), size(x.Received))
 	}
 	fmt.Fprintf(&b, ", %s idle.", share(x.Idle, x.all()))
-	if r.Total < 0 {
+	if r.Total < 0 && !x.pooled() {
 		fmt.Fprintf(&b, " Drawing the input took %s of the time, the loop over the results %s.", share(x.Draw, x.Elapsed), share(x.Consume, x.Elapsed))
 	}
 	if x.Calls > 1 {
@@ -122,87 +113,6 @@ func (x Explanation) String() string {
 	return b.String()
 }
 
-// all is the time of all workers together.
-func (x *Explanation) all() time.Duration { return x.Elapsed * time.Duration(x.Workers) }
-
-// each is how long a call takes.
-func (x *Explanation) each() time.Duration { return x.Busy / time.Duration(max(1, x.Calls)) }
-
-// ratio returns part/whole, 0 of nothing.
-func ratio(part, whole time.Duration) float64 {
-	if whole <= 0 {
-		return 0
-	}
-	return float64(part) / float64(whole)
-}
-
-func share(part, whole time.Duration) string {
-	return fmt.Sprintf("%.0f%%", 100*min(1, ratio(part, whole)))
-}
-
-func many(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}
-
-func size(n int64) string {
-	switch {
-	case n >= 10<<20:
-		return fmt.Sprintf("%d MB", n>>20)
-	case n >= 10<<10:
-		return fmt.Sprintf("%d kB", n>>10)
-	}
-	return fmt.Sprintf("%d bytes", n)
-}
-
-// judge finds the verdict. args describes the largest argument of tasks.
-func (x *Explanation) judge(args func() string) {
-	idle := ratio(x.Idle, x.all())
-	draw, consume := ratio(x.Draw, x.Elapsed), ratio(x.Consume, x.Elapsed)
-	working := x.all() - x.Idle
-	perCall := x.Sent / int64(max(1, x.Calls))
-	say := func(v Verdict, format string, args ...any) { x.Verdict, x.Reason = v, fmt.Sprintf(format, args...) }
-	switch {
-	case x.Calls == 0:
-		say(VerdictNothing, "no task was run")
-	case idle >= .3 && consume >= .5 && consume >= draw:
-		say(VerdictSlowConsumer, "the consumer was slow: the loop over the results took %s of the time, and workers were idle %s; do less in it, or let tasks do it",
-			share(x.Consume, x.Elapsed), share(x.Idle, x.all()))
-	case idle >= .3 && draw >= .5:
-		say(VerdictSlowInput, "the input was the bottleneck: drawing it took %s of the time, and workers were idle %s; draw less, and let tasks do the rest",
-			share(x.Draw, x.Elapsed), share(x.Idle, x.all()))
-	case x.Calls > 1 && x.Workers > 1 && idle >= .2 && ratio(x.Longest, x.Elapsed) >= .5 && x.Longest >= 3*x.others():
-		say(VerdictOneTask, "one task (%d, %s) held %s of the run, %s, while the others lasted %s on average; split it, or start it first",
-			x.LongestIndex, x.LongestName, share(x.Longest, x.Elapsed), rough(x.Longest), rough(x.others()))
-	case perCall >= 256<<10 && ratio(x.Handling, working) >= .3:
-		say(VerdictLargeArguments, "%s, and workers spent %s of their time on that; send a path or a key and let tasks load it, or use Threads",
-			args(), share(x.Handling, working))
-	case x.Handling > x.Busy && x.each() < time.Millisecond && x.Calls > x.Workers:
-		say(VerdictSmallTasks, "tasks last %s: %s costs %.2g× here; give each more to do, or use Threads",
-			rough(x.each()), x.Run.Backend, ratio(working, max(x.Busy, 1)))
-	case x.Handling > 0 && ratio(x.First, x.Elapsed) >= .5:
-		say(VerdictSlowStart, "starting workers took %s of the time: the first task began after %s; a Pool keeps them",
-			share(x.First, x.Elapsed), rough(x.First))
-	case x.Run.Total >= 0 && x.Run.Total < x.Run.Workers && x.Run.Total < x.CPUs:
-		say(VerdictFewTasks, "there were more workers than tasks: %d of the %d had nothing to do; cut the work finer", x.Run.Workers-x.Run.Total, x.Run.Workers)
-	case x.Handling == 0 && x.Workers > x.CPUs && x.Waiting >= max(1, float64(x.Workers-x.CPUs)/2):
-		say(VerdictManyWorkers, "more workers than CPUs: %d share %d, and %.3g waited for one on average; nothing is gained, and tasks take %.2g× as long",
-			x.Workers, x.CPUs, x.Waiting, float64(x.Workers)/float64(x.CPUs))
-	case idle >= .3:
-		say(VerdictIdle, "workers were idle %s of the time: they waited for the last tasks, for retries, or for results that others were making", share(x.Idle, x.all()))
-	default:
-		say(VerdictBusy, "workers were busy %s of the time: tasks that wait want more workers than these %d, tasks that compute more CPUs than these %d",
-			share(x.Busy, x.all()), x.Workers, x.CPUs)
-	}
-}
-
-// others is how long the calls but for the longest took on average.
-func (x *Explanation) others() time.Duration {
-	return (x.Busy - x.Longest) / time.Duration(max(1, x.Calls-1))
-}
-
 // inquiry follows a run in order to explain it.
 type inquiry struct {
 	Explanation
@@ -210,26 +120,38 @@ type inquiry struct {
 	f     func(Explanation)
 	tally *dispatch.Tally
 	work  dispatch.Work
+	count func() dispatch.Counts // how far the run has come
 	looks int
-	end   chan struct{}         // closed when there is no further look
-	ended chan struct{}         // closed after the last one
-	open  map[int]time.Duration // when the attempt under way on a worker began
+	end   chan struct{} // closed when there is no further look
+	ended chan struct{} // closed after the last one
+
+	open   map[int]time.Duration // when the attempt under way on a worker began
+	left   map[int]time.Duration // when a worker's last attempt ended
+	gone   map[int]bool          // workers that were lost
+	failed map[int]time.Duration // when a task failed that waits to be tried again
+	pauses []pause               // in which tasks did so
 }
 
 const (
-	// lookEvery is how often it is asked on average how many goroutines wait. The moments are random: tasks that sleep
-	// wake together, and what woke with them, a timer or an event, would find them all in the queue.
+	// lookEvery is how often it is asked on average how many goroutines run and wait. The moments are random: tasks that
+	// sleep wake together, and what woke with them, a timer or an event, would find them all in the queue.
 	lookEvery = 5 * time.Millisecond
 	minLooks  = 4 // fewer say nothing
 )
 
-func newInquiry(f func(Explanation), run *RunInfo, tally *dispatch.Tally) *inquiry {
-	return &inquiry{run: run, f: f, tally: tally, open: map[int]time.Duration{}, end: make(chan struct{}), ended: make(chan struct{})}
+func newInquiry(f func(Explanation), run *RunInfo, tally *dispatch.Tally, shared bool) *inquiry {
+	own := *run // an Observer may be reading it
+	return &inquiry{
+		Explanation: Explanation{shared: shared},
+		run:         &own, f: f, tally: tally, end: make(chan struct{}), ended: make(chan struct{}),
+		open: map[int]time.Duration{}, left: map[int]time.Duration{}, gone: map[int]bool{}, failed: map[int]time.Duration{},
+	}
 }
 
 func (q *inquiry) Begin(w dispatch.Work, n int, at time.Time) error {
 	q.work, q.First, q.LongestIndex, q.CPUs = w, -1, -1, runtime.GOMAXPROCS(0)
 	q.run.Total, q.run.Began = n, at
+	q.CPU = processTime()
 	go q.look()
 	return nil
 }
@@ -243,34 +165,85 @@ func (q *inquiry) Tell(events []dispatch.Event) error {
 			if q.First < 0 || e.At < q.First {
 				q.First = e.At
 			}
-			continue
-		case dispatch.Lost, dispatch.Cached:
-			continue
-		}
-		if e.Attempt == 0 || e.Worker < 0 {
-			continue // no attempt has ended
-		}
-		took := e.Took
-		if began, ok := q.open[e.Worker]; ok && took == 0 {
-			took = e.At - began
-		}
-		delete(q.open, e.Worker)
-		q.Calls++
-		q.Busy += took
-		if e.Kind == dispatch.Retried {
-			q.Wasted += took
-		}
-		if q.LongestIndex < 0 || took > q.Longest {
-			q.Longest, q.LongestIndex, q.LongestName = took, e.Index, e.Name
+			if e.Attempt > 1 {
+				q.paused(e.Index, e.At)
+			}
+		case dispatch.Lost:
+			q.gone[e.Worker] = true
+		case dispatch.Cached:
+		default:
+			if e.Attempt > 0 && e.Worker >= 0 { // else no attempt has ended
+				q.add(e)
+			}
 		}
 	}
 	return nil
 }
 
-// look asks again and again how many goroutines wait for a CPU.
+// add counts an attempt that has ended.
+func (q *inquiry) add(e *dispatch.Event) {
+	took := e.Took
+	if began, ok := q.open[e.Worker]; ok && took == 0 {
+		took = e.At - began
+	}
+	delete(q.open, e.Worker)
+	q.left[e.Worker] = e.At
+	q.Calls++
+	q.Busy += took
+	if e.Kind == dispatch.Retried {
+		q.Wasted += took
+		q.failed[e.Index] = e.At
+	}
+	if q.LongestIndex < 0 || took > q.Longest {
+		q.Longest, q.LongestIndex, q.LongestName = took, e.Index, e.Name
+	}
+}
+
+// pause is a time in which a task waited to be tried again.
+type pause struct{ from, to time.Duration }
+
+// paused notes that task i, which had failed, did not wait any more at that time.
+func (q *inquiry) paused(i int, to time.Duration) {
+	p := pause{q.failed[i], to}
+	delete(q.failed, i)
+	if p.to-p.from < time.Millisecond {
+		return // it was tried again at once
+	}
+	if n := len(q.pauses) - 1; n >= 0 && p.from <= q.pauses[n].to && q.pauses[n].from <= p.to { // as most do
+		q.pauses[n] = pause{min(p.from, q.pauses[n].from), max(p.to, q.pauses[n].to)}
+		return
+	}
+	q.pauses = append(q.pauses, p)
+}
+
+// retrying is how long at least one task waited to be tried again.
+func (q *inquiry) retrying() (sum time.Duration) {
+	slices.SortFunc(q.pauses, func(a, b pause) int { return cmp.Compare(a.from, b.from) })
+	var upTo time.Duration
+	for _, p := range q.pauses {
+		sum += max(0, p.to-max(p.from, upTo))
+		upTo = max(upTo, p.to)
+	}
+	return sum
+}
+
+// tail is how long workers were there after their last tasks.
+func (q *inquiry) tail() (sum time.Duration) {
+	for worker, at := range q.left {
+		if !q.gone[worker] {
+			sum += max(0, q.Elapsed-at)
+		}
+	}
+	if idlers := q.Workers - len(q.left); idlers > 0 && len(q.gone) == 0 {
+		sum += time.Duration(idlers) * q.Elapsed
+	}
+	return sum
+}
+
+// look asks again and again how many goroutines run and wait for a CPU, and whether tasks wait for a worker.
 func (q *inquiry) look() {
 	defer close(q.ended)
-	cpu := []metrics.Sample{{Name: "/sched/goroutines/runnable:goroutines"}}
+	cpu := []metrics.Sample{{Name: "/sched/goroutines/running:goroutines"}, {Name: "/sched/goroutines/runnable:goroutines"}}
 	next := time.NewTimer(0)
 	defer next.Stop()
 	for {
@@ -281,37 +254,65 @@ func (q *inquiry) look() {
 		case <-next.C:
 		}
 		metrics.Read(cpu)
-		if v := cpu[0].Value; v.Kind() == metrics.KindUint64 {
-			q.Waiting += float64(v.Uint64())
+		if cpu[0].Value.Kind() == metrics.KindUint64 && cpu[1].Value.Kind() == metrics.KindUint64 {
+			running, waiting := float64(cpu[0].Value.Uint64())-1, float64(cpu[1].Value.Uint64()) // without who looks
+			q.Wanted += min(max(0, running)+waiting, float64(q.CPUs))                            // many that wake together keep them busy for a moment only
+			q.Waiting += waiting
 			q.looks++
+		}
+		if q.count().NotRun > 0 {
+			q.Backlog++
 		}
 	}
 }
 
-func (q *inquiry) End(took time.Duration, c dispatch.Counts, _ *backend.RunError) error {
+func (q *inquiry) End(took time.Duration, c dispatch.Counts, err *backend.RunError) error {
 	close(q.end)
 	<-q.ended
-	t := q.tally
 	q.Run, q.Summary, q.Elapsed = *q.run, *summaryOf(c), took
+	q.CPU = max(0, processTime()-q.CPU)
+	if q.looks < minLooks {
+		q.Wanted, q.Waiting, q.Backlog, q.looks = 0, 0, 0, 1
+	}
+	q.Wanted /= float64(q.looks)
+	q.Waiting /= float64(q.looks)
+	q.Backlog /= float64(q.looks)
+	q.addUp()
+	q.judge(err, q.arguments)
+	q.f(q.Explanation)
+	return nil
+}
+
+// addUp takes over what the run has counted, and shares the workers' time out.
+func (q *inquiry) addUp() {
+	t := q.tally
 	q.Workers = min(t.Hired(), q.run.Workers)
-	q.Encode, q.Send, q.Decode, q.Sent = t.Spent(dispatch.Encoding), t.Spent(dispatch.Sending), t.Spent(dispatch.Decoding), t.Bytes()
-	q.Held = t.Spent(dispatch.Holding)
+	if q.run.Total >= 0 {
+		q.Workers = min(q.Workers, q.run.Total)
+	}
+	q.Replaced, q.Lost = t.Hired()-q.Workers, len(q.gone)
+	q.Encode, q.Send, q.Decode = t.Spent(dispatch.Encoding), t.Spent(dispatch.Sending), t.Spent(dispatch.Decoding)
+	q.Sent, q.Received = t.Bytes(), t.Received()
+	q.Held, q.Awaiting = t.Spent(dispatch.Holding), t.Spent(dispatch.Awaiting)
 	q.Draw = max(0, t.Spent(dispatch.Feeding)-q.Held)
 	q.Consume = max(0, t.Spent(dispatch.Consuming)-t.Spent(dispatch.Harvesting))
 	q.First = max(q.First, 0)
-	if q.looks < minLooks {
-		q.Waiting, q.looks = 0, 1
+	for i := range q.failed { // it still waits
+		q.paused(i, q.Elapsed)
 	}
-	q.Waiting /= float64(q.looks)
+	q.Retrying = q.retrying()
 	rest := max(0, q.all()-q.Busy)
-	q.Idle = rest
-	if q.Encode > 0 {
+	switch {
+	case !q.remote():
+		q.Idle = rest
+	case q.pooled(): // a worker without calls leaves, and does not say when
+		q.Handling = min(rest, q.Encode+q.Send+q.Decode)
+		q.Idle = rest - q.Handling
+	default:
 		q.Idle = min(rest, t.Spent(dispatch.Sleeping))
 		q.Handling = rest - q.Idle
 	}
-	q.judge(q.arguments)
-	q.f(q.Explanation)
-	return nil
+	q.Tail, q.Lookup = min(q.Idle, q.tail()), min(q.Idle, t.Spent(dispatch.Recalling))
 }
 
 // arguments describes the largest argument of the run's first task.

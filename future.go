@@ -539,10 +539,7 @@ func (f *promise) end(why error) bool {
 	if attempt != nil {
 		attempt.end(why)
 	}
-	if f.index >= 0 {
-		f.pool.calls.Cancel(f.index, why)
-	}
-	return false
+	return f.index >= 0 && f.pool.calls.Cancel(f.index, why)
 }
 
 // forestall keeps a call from being begun; false: it has been.

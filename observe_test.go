@@ -3,6 +3,7 @@ package parallel_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -255,7 +256,7 @@ func TestObserverThatFailsIsAFaultAndNoMore(t *testing.T) {
 				require.NoError(t, err)
 				continue
 			}
-			require.ErrorContains(t, err, "parallel: an observer failed: ", "%s at %v", name, kind)
+			require.ErrorContains(t, err, "parallel: Observe: ", "%s at %v", name, kind)
 			assert.Empty(t, Failures(err))
 			assert.Equal(t, 1, told)
 			if name == "panic" {
@@ -346,6 +347,8 @@ func TestRunThatIsRefusedBeginsAndEnds(t *testing.T) {
 			require.Len(t, events, 2, name)
 		} else {
 			require.Len(t, events, 3, name)
+			require.Len(t, Failures(err), 1)
+			require.EqualError(t, err, run().Error(), "followed or not")
 			assert.Equal(t, []any{TaskFailed, 1, 0, -1}, []any{events[1].Kind, events[1].Index, events[1].Attempt, events[1].Worker})
 			assert.Equal(t, Summary{Failed: 1, NotRun: 3}, *events[len(events)-1].Summary)
 		}
@@ -395,8 +398,8 @@ func TestSlogObserver(t *testing.T) {
 	}
 	_, err := Map(context.Background(), ints(3), flaky, NJobs(1), Retry(1), Observe(SlogObserver(slog.New(h))))
 	require.Error(t, err)
-	const name = "name=github.com/gojoblib/parallel_test.TestSlogObserver.func2 "
-	assert.Equal(t, strings.ReplaceAll(`level=INFO msg="run began" caller=Map backend=threads workers=1 total=3
+	const name = "github.com/gojoblib/parallel_test.TestSlogObserver.func2 "
+	assert.Equal(t, strings.NewReplacer("NAME", "name="+name, "FN", "fn="+name).Replace(`level=INFO msg="run began" caller=Map FNbackend=threads workers=1 total=3
 level=DEBUG msg="task started" caller=Map index=0 NAMEattempt=1 worker=0
 level=DEBUG msg="task finished" caller=Map index=0 NAMEattempt=1 worker=0
 level=DEBUG msg="task started" caller=Map index=1 NAMEattempt=1 worker=0
@@ -406,10 +409,98 @@ level=DEBUG msg="task finished" caller=Map index=1 NAMEattempt=2 worker=0
 level=DEBUG msg="task started" caller=Map index=2 NAMEattempt=1 worker=0
 level=WARN msg="task retried" caller=Map index=2 NAMEattempt=1 worker=0 err="not yet"
 level=DEBUG msg="task started" caller=Map index=2 NAMEattempt=2 worker=0
-level=ERROR msg="task failed" caller=Map index=2 NAMEattempt=2 worker=0 err="not yet"
-level=ERROR msg="run ended" caller=Map done=3 failed=1 cached=0 retried=2 cut=0 notRun=0 err="parallel: task 2 (github.com/gojoblib/parallel_test.TestSlogObserver.func2(2)), attempt 2: not yet"
-`, "NAME", name), out.String())
+level=ERROR msg="task failed" caller=Map index=2 NAMEattempt=2 worker=0 args=2 err="not yet"
+level=ERROR msg="run ended" caller=Map FNdone=3 failed=1 cached=0 retried=2 cut=0 notRun=0 err="parallel: task 2 (github.com/gojoblib/parallel_test.TestSlogObserver.func2(2)), attempt 2: not yet"
+`), out.String())
 	assert.Equal(t, "event 200", EventKind(200).String())
+}
+
+// records is a slog.Handler that keeps what it is given.
+type records struct {
+	slog.Handler
+	all []slog.Record
+}
+
+func (h *records) Handle(ctx context.Context, r slog.Record) error {
+	h.all = append(h.all, r.Clone())
+	return h.Handler.Handle(ctx, r)
+}
+
+// attr returns the value of an attribute of r; nil: it has none.
+func attr(r slog.Record, key string) (v any) {
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == key {
+			v = a.Value.Any()
+		}
+		return true
+	})
+	return v
+}
+
+func TestSlogObserverLogsErrorsInOneLine(t *testing.T) {
+	testkit.Clean(t)
+	ctx := context.Background()
+	fail := func(_ context.Context, what string) (int, error) {
+		switch what {
+		case "panic":
+			panic("over\nand out")
+		case "crash":
+			return 0, &CrashError{Reason: "exit status 3", Trace: "goroutine 1 [running]:\n"}
+		}
+		return 0, errors.New(what)
+	}
+	for name, run := range map[string]func(Option) error{
+		"Map": func(o Option) error {
+			_, err := Map(ctx, []string{"panic", "crash", "three"}, fail, o, KeepGoing(), NJobs(1))
+			return err
+		},
+		"Imap": func(o Option) error {
+			for range Imap(ctx, slices.Values([]string{"panic", "crash", "three"}), fail, o, NJobs(1)) {
+			}
+			return nil
+		},
+	} {
+		var out strings.Builder
+		h := &records{Handler: slog.NewTextHandler(&out, nil)}
+		err := run(Observe(SlogObserver(slog.New(h))))
+		assert.NotContains(t, out.String(), "goroutine", name)
+		assert.NotContains(t, out.String(), `\n`, name)
+		require.Len(t, h.all, 5, name)
+		assert.Contains(t, attr(h.all[0], "fn"), "TestSlogObserverLogsErrorsInOneLine", name)
+		var p *PanicError
+		require.ErrorAs(t, attr(h.all[1], "err").(error), &p, name)
+		require.EqualError(t, attr(h.all[1], "err").(error), "panic: over; and out", name)
+		var c *CrashError
+		require.ErrorAs(t, attr(h.all[2], "err").(error), &c, name)
+		for i, args := range []any{nil, `"panic"`, `"crash"`, `"three"`, nil} {
+			assert.Equal(t, args, attr(h.all[i], "args"), name)
+		}
+		if name == "Map" {
+			end := attr(h.all[4], "err").(error)
+			assert.Len(t, Failures(end), 3)
+			assert.True(t, strings.HasPrefix(end.Error(), "parallel: 3 tasks failed: task 0 ("), end)
+			assert.ErrorIs(t, end, errors.Unwrap(err.(*RunError).Failed[2]))
+		}
+	}
+}
+
+// panicky is a writer that does.
+type panicky struct{}
+
+func (panicky) Write([]byte) (int, error) { panic("ouch") }
+
+func TestWhoFailsToFollowARunIsNamed(t *testing.T) {
+	testkit.Clean(t)
+	for want, o := range map[string]Option{
+		"parallel: Observe: panic: ouch": Observe(ObserverFunc(func(context.Context, *RunInfo, Event) { panic("ouch") })),
+		"parallel: writing the trace: ":  Trace(panicky{}),
+		"parallel: Explain: panic: ouch": Explain(func(Explanation) { panic("ouch") }),
+	} {
+		got, err := Map(context.Background(), ints(3), cube, o)
+		require.ErrorContains(t, err, want)
+		require.ErrorContains(t, err, "panic: ouch")
+		assert.Equal(t, cubes(3), got)
+	}
 }
 
 func TestPoolIsFollowed(t *testing.T) {

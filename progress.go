@@ -106,13 +106,6 @@ var screens struct {
 // show puts a run on the screen of w; over takes it off, when it has ended, and leaves its last line there.
 func show(w io.Writer, label string, counts func() dispatch.Counts) (over func()) {
 	b := &bar{label: label, counts: counts, began: time.Now()}
-	if counts().Total == 0 && (strings.HasPrefix(label, "Imap") || strings.HasPrefix(label, "Stream")) {
-		b.counts = func() dispatch.Counts { // a stream that has begun knows no total, this one is refused
-			c := counts()
-			c.Stopped = true
-			return c
-		}
-	}
 	b.at = b.began
 	s := screenOf(w, b)
 	return func() { s.end(b) }

@@ -87,7 +87,7 @@ func run[A, R any](c *config, l lane[A, R], in iter.Seq[A], ordered, timed bool,
 		leave, err = c.join(&spec)
 	}
 	if err != nil {
-		fault(dispatch.Refuse(spec, w, 0, &RunError{Cause: err}))
+		fault(dispatch.Refuse(spec, w, -1, &RunError{Cause: err}))
 		return
 	}
 	defer leave()

@@ -306,6 +306,7 @@ func (c *carrier) pack(i, attempt int) bool {
 		return false
 	}
 	if err := r.work.Append(&c.parcel, i); err == ErrSkip {
+		r.counted.skipped.Add(1)
 		r.made(i, false, 0)
 		r.recovered(i, attempt)
 		c.settledAll(i, i+1)
@@ -458,6 +459,7 @@ func (c *carrier) end(b *batch, d doom) {
 
 func (c *carrier) done(b *batch, n backend.Report) {
 	defer c.run.Tally.stop(Decoding, c.run.Tally.start())
+	c.run.Tally.receive(&n)
 	results, bad := wire.ReadResults(n.Body, n.Segments)
 	lo, hi := 0, 0 // results that were kept and are not counted yet
 	defer func() { c.settledAll(lo, hi) }()
@@ -568,11 +570,20 @@ func (c *carrier) trimmed(b *batch, k int) {
 			cancel = true
 		}
 	}
-	b.doomed = slices.DeleteFunc(b.doomed, func(d doom) bool { return d.k >= last })
+	var back []doom
+	b.doomed = slices.DeleteFunc(b.doomed, func(d doom) bool {
+		if d.k > last {
+			back = append(back, doom{b.number(d.k), d.why})
+		}
+		return d.k >= last
+	})
 	id := b.id
 	r.mu.Unlock()
 	if cancel {
 		c.link.Cancel(id)
+	}
+	for _, d := range back {
+		r.end(d.k, d.why)
 	}
 }
 

@@ -1,8 +1,11 @@
 package dispatch
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/gojoblib/parallel/backend"
 )
 
 // Counts is how far a run has come. It is made of what the run keeps anyway, so that asking is all it costs.
@@ -24,12 +27,13 @@ func (r *run) counts() Counts {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	settled, avail := int(r.settled.Load()), int(r.avail.Load())
-	c := Counts{
-		Total: avail, Done: settled - r.cut, Cut: r.cut, NotRun: avail - settled,
+	skipped := int(r.counted.skipped.Load())
+	c := Counts{ // while a run is being stopped, calls are cut a moment before they are settled
+		Total: avail, Done: max(0, settled-r.cut-skipped), Cut: r.cut, NotRun: avail - settled + skipped,
 		Failed: int(r.counted.failed.Load()), Cached: int(r.counted.cached.Load()), Retried: int(r.counted.retried.Load()),
-		Stopped: r.stopped.Load() && (r.stream != nil || settled-r.cut < avail), Over: r.ended,
+		Stopped: r.stopped.Load() && (r.stream != nil || r.early != nil || settled-r.cut < avail), Over: r.ended,
 	}
-	if s := r.stream; s != nil && (!s.closed || s.short) {
+	if s := r.stream; s != nil && (!s.closed || s.short) || r.endless {
 		c.Total = -1
 	}
 	if !c.Over {
@@ -41,9 +45,14 @@ func (r *run) counts() Counts {
 // Tally is where the time of a run went, as far as its events do not tell. It is counted per batch and per wait, never
 // per call.
 type Tally struct {
-	spent [stages]atomic.Int64
-	bytes atomic.Int64
-	hired atomic.Int64
+	spent    [stages]atomic.Int64
+	bytes    atomic.Int64
+	received atomic.Int64
+	hired    atomic.Int64
+
+	mu       sync.Mutex
+	awaiting int       // calls that wait for results that somebody else makes,
+	since    time.Time // when that has last changed
 }
 
 // Stage is what a run spends time on besides its calls.
@@ -59,6 +68,8 @@ const (
 	Holding                 // of that, waiting until another item may be drawn
 	Consuming               // a stream's results: from the first to the last,
 	Harvesting              // of that, waiting for results
+	Recalling               // looking results up
+	Awaiting                // results that somebody else makes, while at least one call does: not by worker
 	stages
 )
 
@@ -67,6 +78,9 @@ func (t *Tally) Spent(s Stage) time.Duration { return time.Duration(t.spent[s].L
 
 // Bytes is how much was sent to workers, encoded.
 func (t *Tally) Bytes() int64 { return t.bytes.Load() }
+
+// Received is how much came back as results, encoded.
+func (t *Tally) Received() int64 { return t.received.Load() }
 
 // Hired is how many workers were started.
 func (t *Tally) Hired() int { return int(t.hired.Load()) }
@@ -96,4 +110,57 @@ func (t *Tally) sent(n int) {
 	if t != nil {
 		t.bytes.Add(int64(n))
 	}
+}
+
+func (t *Tally) receive(n *backend.Report) {
+	if t == nil {
+		return
+	}
+	size := len(n.Body)
+	for _, s := range n.Segments {
+		size += len(s)
+	}
+	t.received.Add(int64(size))
+}
+
+// await counts calls that begin to wait for somebody else's result, or have ended to.
+func (t *Tally) await(calls int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	if t.awaiting > 0 {
+		t.spent[Awaiting].Add(int64(now.Sub(t.since)))
+	}
+	t.awaiting, t.since = t.awaiting+calls, now
+}
+
+// clocked is a Memo whose time a Tally counts.
+type clocked struct {
+	Memo
+	tally *Tally
+}
+
+func (c *clocked) Find(i int, again func()) (Found, func(), error) {
+	var state atomic.Int32 // 0, 1: it waits, 2: it does not any more, perhaps before Find has returned
+	over := func() {
+		if state.Swap(2) == 1 {
+			c.tally.await(-1)
+		}
+	}
+	from := c.tally.start()
+	what, stop, err := c.Memo.Find(i, func() {
+		over()
+		again()
+	})
+	c.tally.stop(Recalling, from)
+	if what != Wait || err != nil {
+		return what, stop, err
+	}
+	if state.CompareAndSwap(0, 1) {
+		c.tally.await(1)
+	}
+	return what, func() {
+		over()
+		stop()
+	}, nil
 }

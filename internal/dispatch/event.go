@@ -32,6 +32,7 @@ type Event struct {
 	At      time.Duration // when it happened, since the run began
 	Took    time.Duration // how long the attempt lasted; 0 where that is not known
 	Name    string        // the call's
+	Args    string        // Failed: its arguments in short, where they are still there
 	Err     error         // Failed, Retried, Lost, Cut
 }
 
@@ -44,6 +45,12 @@ type Listener interface {
 	Tell([]Event) error
 	// End is told last: how long the run took, what it counts, and what Do returns but for a fault of End.
 	End(took time.Duration, c Counts, err *backend.RunError) error
+}
+
+// Named is a Listener with a name, which the error of its panic begins with.
+type Named struct {
+	Listener
+	Name string
 }
 
 const (
@@ -109,13 +116,13 @@ type attention struct {
 	teller  *teller           // nil: nobody listens
 	unwatch func()            // the end of Watch
 	early   *backend.RunError // why it has not begun
-	counted struct{ failed, cached, retried atomic.Int64 }
+	counted struct{ failed, cached, retried, skipped atomic.Int64 }
 }
 
 // hear sets the goroutine going that tells what happens in the run, if anybody listens, and says so to who watches.
 func (r *run) hear() {
 	n := int(r.avail.Load())
-	if r.stream != nil {
+	if r.stream != nil || r.endless {
 		n = -1
 	}
 	if r.Watch != nil {
@@ -123,6 +130,9 @@ func (r *run) hear() {
 	}
 	if len(r.Listeners) == 0 {
 		return
+	}
+	if r.Tally != nil && r.Memo != nil {
+		r.Memo = &clocked{r.Memo, r.Tally} // nobody has asked it yet
 	}
 	t := &teller{
 		run: r, listeners: r.Listeners, deaf: make([]bool, len(r.Listeners)), began: time.Now(),
@@ -144,6 +154,9 @@ func (r *run) hush() {
 	}
 	if t := r.teller; t != nil {
 		err := r.report(int(r.avail.Load()))
+		if err != nil && err.Cause == errBroken {
+			err = nil // the loop knows that it was left
+		}
 		if err == nil {
 			err = r.early
 		}
@@ -161,14 +174,18 @@ func Refuse(spec Spec, work Work, n int, e *backend.RunError) *backend.RunError 
 	return spec.unheard(work, n, e)
 }
 
-// unheard is for a run that ends before it has begun, with the error that it returns: who listens is told of both.
+// unheard is for a run that ends before it has begun, with the error that it returns: who listens is told of both. Of a
+// stream, n is negative.
 func (s *Spec) unheard(work Work, n int, e *backend.RunError) *backend.RunError {
 	if len(s.Listeners) == 0 && s.Watch == nil {
 		return e
 	}
 	r := newRun(*s, work)
+	r.endless = n < 0
+	n = max(0, n)
 	r.avail.Store(int64(n))
 	if r.early = e; e != nil {
+		r.failed = e.Failed
 		r.counted.failed.Store(int64(len(e.Failed)))
 		r.stop(e.Cause)
 	}
@@ -351,7 +368,7 @@ func (t *teller) loop() {
 		if v := recover(); v != nil {
 			err = &backend.PanicError{Value: v, Stack: debug.Stack()}
 		}
-		t.failed(&listenerError{err})
+		t.failed(&listenerError{t.listeners[t.next], err})
 		t.next++
 		go t.loop()
 	}()
@@ -390,9 +407,19 @@ func (t *teller) failed(err error) {
 }
 
 // listenerError is what a Listener's panic is as a fault of the run.
-type listenerError struct{ err error }
+type listenerError struct {
+	by  Listener
+	err error
+}
 
-func (e *listenerError) Error() string { return "an observer failed: " + e.err.Error() }
+func (e *listenerError) Error() string {
+	name := "an observer failed"
+	if n, ok := e.by.(Named); ok {
+		name = n.Name
+	}
+	return name + ": " + e.err.Error()
+}
+
 func (e *listenerError) Unwrap() error { return e.err }
 
 // sweep tells what the logs hold.
@@ -458,6 +485,9 @@ func (l *log) lap() (took time.Duration) {
 // tell passes an event on to who listens.
 func (r *run) tell(e Event) {
 	if r.teller != nil {
+		if e.Kind == Failed && e.Worker >= 0 { // the worker has the call still
+			e.Args = r.work.Args(e.Index)
+		}
 		e.At = r.teller.now()
 		r.teller.log(e.Worker).add(e)
 	}

@@ -273,34 +273,14 @@ func (r *run) unnumber(id int) {
 	r.unused = append(r.unused, id)
 }
 
-// Cancel ends call i, if it waits for its next attempt, or a worker elsewhere has it: not yet begun, it comes back; else
-// its context ends, and after Grace its worker. It does nothing about calls that run in this process.
-func (o *Open) Cancel(i int, why error) {
+// Cancel ends call i, if nobody is at it, or a worker elsewhere has it: not yet begun, it is taken back; else its context
+// ends, and after Grace its worker. It does nothing about calls that run in this process. True: it never began.
+func (o *Open) Cancel(i int, why error) (never bool) {
 	r := o.run
+	if ended, never := r.end(i, why); ended {
+		return never
+	}
 	r.mu.Lock()
-	if r.stopped.Load() {
-		r.mu.Unlock()
-		return // which ends them all
-	}
-	if w := r.waiting[i]; w != nil && w.timer != nil && w.timer.Stop() { // it waits for its next attempt
-		r.mu.Unlock()
-		if !r.enlist() {
-			return // the run has just ended, and the call with it
-		}
-		defer r.left(&seat{bare: true})
-		r.mu.Lock()
-		var untold []Event
-		if r.waiting[i] == w {
-			w.err.Err = errors.Join(w.err.Err, why)
-			untold = r.lastStandsLocked(i)
-		}
-		r.mu.Unlock()
-		for _, e := range untold {
-			r.tell(e)
-		}
-		r.settle(0)
-		return
-	}
 	for _, c := range r.carriers {
 		for _, b := range c.flight {
 			k := b.find(i)
@@ -316,10 +296,62 @@ func (o *Open) Cancel(i int, why error) {
 			if at >= 0 {
 				c.link.Trim(b.id, at)
 			}
-			return
+			return false
 		}
 	}
 	r.mu.Unlock()
+	return false
+}
+
+// end ends call i because of why, if nobody is at it: it waits for its next attempt, or has come back from a worker.
+func (r *run) end(i int, why error) (ended, never bool) {
+	if !r.enlist() {
+		return true, false // the run has just ended, and the call with it
+	}
+	defer r.left(&seat{bare: true})
+	var untold []Event
+	r.mu.Lock()
+	if r.stopped.Load() {
+		r.mu.Unlock()
+		return true, false // which ends them all
+	}
+	w := r.waiting[i]
+	back := r.withdrawLocked(i)
+	switch {
+	case w != nil && (back || w.timer != nil && w.timer.Stop()):
+		w.err.Err = errors.Join(w.err.Err, why)
+		untold = r.lastStandsLocked(i)
+	case back:
+		failure := &backend.TaskError{Index: i, Name: r.work.Name(i), Args: r.work.Args(i), Err: fmt.Errorf("%w: %w", backend.ErrNotRun, why)}
+		r.work.Fail(i, failure, 0)
+		r.settled.Add(1)
+		r.counted.skipped.Add(1)
+		never = true
+	default:
+		r.mu.Unlock()
+		return false, false
+	}
+	r.mu.Unlock()
+	for _, e := range untold {
+		r.tell(e)
+	}
+	r.made(i, false, 0)
+	r.settle(0)
+	return true, never
+}
+
+// withdrawLocked takes call i from those that came back; false: it is not among them.
+func (r *run) withdrawLocked(i int) bool {
+	at := slices.IndexFunc(r.back, func(s span) bool { return s.lo <= i && i < s.hi })
+	if at < 0 {
+		return false
+	}
+	s := r.back[at]
+	r.back = slices.Delete(r.back, at, at+1)
+	r.nback.Add(-1)
+	r.giveBackLocked(span{s.lo, i, s.attempt})
+	r.giveBackLocked(span{i + 1, s.hi, s.attempt})
+	return true
 }
 
 // trimDoomed returns from where on calls should be taken back so that a doomed one is not begun, or is the last; -1: there
@@ -372,7 +404,9 @@ func (t *Thread) Skip(settled bool) {
 	t.run.made(t.Index, false, 0)
 	t.run.recovered(t.Index, t.Attempt)
 	t.failed = true
-	if !settled {
+	if settled {
+		t.run.counted.skipped.Add(1)
+	} else {
 		t.lost++
 	}
 }

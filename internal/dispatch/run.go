@@ -103,6 +103,7 @@ type run struct {
 	back      []span // calls that came back, to be claimed again
 	idle      []*seat
 	naps      map[int]*nap   // calls that wait for somebody else's result
+	endless   bool           // it is a stream that has not begun
 	forsaken  []int          // of those, the ones that the stop has found waiting for their time
 	waiting   map[int]*retry // calls that have failed and are tried again, until one attempt ends it
 	failed    []*backend.TaskError
@@ -606,6 +607,7 @@ func (r *run) lastStandsLocked(i int) (untold []Event) {
 	}
 	if !w.cut {
 		r.settled.Add(1)
+		r.counted.retried.Add(-1) // no attempt has followed
 	}
 	return untold
 }
