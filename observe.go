@@ -101,7 +101,8 @@ func (f ObserverFunc) Observe(ctx context.Context, run *RunInfo, events []Event)
 //
 // Batches come 50 ms after their first event, or earlier: also the start of a task that runs on. The calls of Observe
 // for one run come one after the other, on a goroutine of the run's that is none of its workers; different runs call at
-// the same time. An o that is slow slows the run, which keeps no more than a thousand events per worker. If it panics
+// the same time. An o that is slow slows the run, which keeps no more than a thousand events per worker, and one that
+// blocks holds its end up. It must not wait for the run's own pool: a worker may be waiting for o. If it panics
 // or ends its goroutine, it is told no more of that run, and the run's error has that as its Cause ("Observe: panic: …"):
 // its tasks and results are not touched. All that has happened has been told when the run returns.
 //

@@ -535,3 +535,31 @@ func TestPoolIsFollowed(t *testing.T) {
 		require.Len(t, documents(t, trace.Bytes()), 1)
 	}
 }
+
+// late190 is quick at first; later calls take most of the Timeout of the test below.
+func late190(_ context.Context, i int) (int, error) {
+	if i >= 512 {
+		time.Sleep(190 * time.Millisecond)
+	}
+	return i, nil
+}
+
+func init() { Register(late190) }
+
+// A worker's answers are not heard while an Observer takes its time: no call has timed out because of that.
+func TestASlowObserverFailsNoTask(t *testing.T) {
+	testkit.Clean(t)
+	lost := 0
+	slow := ObserverFunc(func(_ context.Context, _ *RunInfo, e Event) {
+		switch e.Kind {
+		case RunBegan:
+			time.Sleep(1500 * time.Millisecond)
+		case TaskLost:
+			lost++
+		}
+	})
+	got, err := Map(context.Background(), ints(516), late190, NJobs(1), Backend(&testkit.Remote{}), Timeout(250*time.Millisecond), BatchSize(1), KeepGoing(), Observe(slow))
+	require.NoError(t, err)
+	assert.Equal(t, ints(516), got)
+	assert.Zero(t, lost)
+}

@@ -432,6 +432,10 @@ func (c *carrier) expire(b *batch, k int) {
 	r := c.run
 	r.mu.Lock()
 	late := b.current == k && k < b.limit && !b.answered[k]
+	if late && c.log.waiting() { // its answer may be there, and not heard, as an Observer takes its time
+		b.timer = time.AfterFunc(r.patience(), func() { c.expire(b, k) })
+		late = false
+	}
 	if late {
 		c.expired, c.late, c.why = b, k, r.late
 	}

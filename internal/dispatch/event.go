@@ -265,6 +265,16 @@ func (l *log) add(e Event) (waited bool) {
 	return waited || half
 }
 
+// waiting reports whether somebody waits for room: what the worker says is not heard meanwhile.
+func (l *log) waiting() bool {
+	if l == nil {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.waits
+}
+
 // put is add for who holds the lock, and has seen to the room.
 func (l *log) put(e Event) {
 	if !l.group {
