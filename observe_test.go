@@ -563,3 +563,80 @@ func TestASlowObserverFailsNoTask(t *testing.T) {
 	assert.Equal(t, ints(516), got)
 	assert.Zero(t, lost)
 }
+
+// summaries keeps what RunEnded says, and counts events.
+type summaries struct {
+	kinds map[EventKind]int
+	ended []Event
+	runs  []RunInfo
+}
+
+func (s *summaries) option() Option {
+	s.kinds = map[EventKind]int{}
+	return Observe(ObserverFunc(func(_ context.Context, run *RunInfo, e Event) {
+		s.kinds[e.Kind]++
+		if e.Kind == RunEnded {
+			s.ended, s.runs = append(s.ended, e), append(s.runs, *run)
+		}
+	}))
+}
+
+func TestCallsThatNeverRanAreCountedAsSuch(t *testing.T) {
+	testkit.Clean(t)
+	ctx := context.Background()
+	for name, where := range places {
+		t.Run(name, func(t *testing.T) {
+			var s summaries
+			p, err := NewPool(1, where(), s.option(), RetryIf(func(error, int) (time.Duration, bool) { return time.Hour, true }))
+			require.NoError(t, err)
+			failed := ApplyAsync[int](ctx, p, deedOf("error", 0)) // waits for its next attempt
+			_, err = Apply[int](ctx, p, deedOf("", 2))
+			require.NoError(t, err)
+			waits := ApplyAsync[int](ctx, p, deedOf("wait", 0))
+			never := ApplyAsync[int](ctx, p, deedOf("", 3))
+			never.Cancel()
+			failed.Cancel()
+			_, err = failed.Get(ctx)
+			assert.ErrorIs(t, err, errBoom)
+			_, err = never.Get(ctx)
+			assert.ErrorIs(t, err, ErrNotRun)
+			waits.Cancel()
+			_, _ = waits.Get(ctx)
+			require.NoError(t, p.Close())
+			require.Len(t, s.ended, 1)
+			sum := s.ended[0].Summary
+			notRun := 1
+			if s.kinds[TaskStarted] < 3 { // it was cancelled on its way to a worker
+				notRun++
+			}
+			assert.Equal(t, notRun, sum.NotRun)
+			assert.Equal(t, 4-notRun, sum.Done)
+			assert.Equal(t, s.kinds[TaskFailed], sum.Failed)
+			assert.Zero(t, sum.Retried, "no attempt has followed")
+		})
+	}
+}
+
+func TestStreamsThatAreLeftOrRefused(t *testing.T) {
+	testkit.Clean(t)
+	var s summaries
+	o := s.option()
+	for range Imap(context.Background(), count(100), cube, o, NJobs(2)) {
+		break
+	}
+	for _, err := range Imap(context.Background(), count(100), cube, o, KeepGoing()) {
+		require.Error(t, err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	for _, err := range Imap(ctx, count(100), cube, o) {
+		require.Error(t, err)
+	}
+	require.Len(t, s.ended, 3)
+	assert.NoError(t, s.ended[0].Err, "it was left")
+	assert.Error(t, s.ended[1].Err)
+	assert.ErrorIs(t, s.ended[2].Err, context.Canceled)
+	for _, run := range s.runs {
+		assert.Equal(t, -1, run.Total)
+	}
+}

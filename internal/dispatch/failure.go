@@ -64,7 +64,7 @@ func (r *run) fail(i, attempt, worker int, took time.Duration, err error, again 
 		r.unrun = append(r.unrun, span{lo: i, hi: i + 1})
 		delete(r.waiting, i)
 		r.work.Fail(i, failure, took)
-	case again && !r.stopped.Load():
+	case again && !r.stopped.Load() && !r.cancelled(i): // from here on Cancel finds it waiting
 		event.Kind = 0 // it was told
 		r.counted.retried.Add(1)
 		r.park(failure, wait)
@@ -89,12 +89,18 @@ func (r *run) fail(i, attempt, worker int, took time.Duration, err error, again 
 	return again
 }
 
+// cancelled reports whether call i was cancelled by itself.
+func (r *run) cancelled(i int) bool {
+	w, ok := r.work.(Canceller)
+	return ok && w.Cancelled(i) != nil
+}
+
 // again asks the retry policy. What a policy that panics leaves is the failure, with the panic beside it.
 func (r *run) again(failure *backend.TaskError, allowed bool) (wait time.Duration, again bool) {
 	if r.Retry == nil || !allowed || errors.Is(failure.Err, context.Canceled) || errors.Is(failure.Err, backend.ErrClosed) {
 		return 0, false
 	}
-	if w, ok := r.work.(Canceller); ok && w.Cancelled(failure.Index) != nil {
+	if r.cancelled(failure.Index) {
 		return 0, false
 	}
 	err := failure.Err
