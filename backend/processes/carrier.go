@@ -1,10 +1,12 @@
 package processes
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -318,10 +320,22 @@ func (c *carrier) glance() {
 	if was == 0 {
 		c.raw = c.raw[:0]
 	}
+	// The worker goes from one batch to the next, also while this looks: it looks at the last batch first, so that it never
+	// sees one further than what it then sees of the one before, and tells what it saw in the worker's order.
+	var room [board.Slots]int
+	slots := room[:0]
 	for i, f := range c.flights {
 		if f != nil {
-			c.read(i, f)
+			slots = append(slots, i)
 		}
+	}
+	slices.SortFunc(slots, func(i, j int) int { return cmp.Compare(c.flights[i].id, c.flights[j].id) })
+	var seen [board.Slots]sight
+	for _, i := range slices.Backward(slots) {
+		seen[i].st, seen[i].ok = c.slots[i].Look(c.flights[i].gen)
+	}
+	for _, i := range slots {
+		c.read(i, c.flights[i], seen[i])
 	}
 	if len(c.news) > was {
 		c.look = lookMin
@@ -335,12 +349,18 @@ func (c *carrier) glance() {
 	}
 }
 
-// read takes in what the board says of one batch. Whatever the worker has written there, it harms nobody.
-func (c *carrier) read(slot int, f *flight) {
+// sight is what a look at a slot of the board has shown.
+type sight struct {
+	st board.State
+	ok bool
+}
+
+// read takes in what was seen of one batch on the board. Whatever the worker has written there, it harms nobody.
+func (c *carrier) read(slot int, f *flight, seen sight) {
 	if f.wrong {
 		return
 	}
-	st, ok := c.slots[slot].Look(f.gen)
+	st, ok := seen.st, seen.ok
 	if !ok || st.Ended < f.told || st.Ended > f.limit || st.Begun < st.Ended || st.Used < f.used || st.Used > board.Arena {
 		f.wrong = true
 		c.killed(forged("its books are wrong: %+v of %d calls, of which %d had ended", st, f.limit, f.told))

@@ -64,7 +64,7 @@ func (r *run) fail(i, attempt, worker int, took time.Duration, err error, again 
 		r.unrun = append(r.unrun, span{lo: i, hi: i + 1})
 		delete(r.waiting, i)
 		r.work.Fail(i, failure, took)
-	case again && !r.stopped.Load() && !r.cancelled(i): // from here on Cancel finds it waiting
+	case again && !r.stopped.Load() && !r.cancelled(failure): // from here on Cancel finds it waiting
 		event.Kind = 0 // it was told
 		r.counted.retried.Add(1)
 		r.park(failure, wait)
@@ -89,10 +89,17 @@ func (r *run) fail(i, attempt, worker int, took time.Duration, err error, again 
 	return again
 }
 
-// cancelled reports whether call i was cancelled by itself.
-func (r *run) cancelled(i int) bool {
+// cancelled reports whether the call that has failed was cancelled, by itself, and adds why.
+func (r *run) cancelled(failure *backend.TaskError) bool {
 	w, ok := r.work.(Canceller)
-	return ok && w.Cancelled(i) != nil
+	if !ok {
+		return false
+	}
+	why := w.Cancelled(failure.Index)
+	if why != nil {
+		failure.Err = errors.Join(failure.Err, why)
+	}
+	return why != nil
 }
 
 // again asks the retry policy. What a policy that panics leaves is the failure, with the panic beside it.
@@ -100,7 +107,7 @@ func (r *run) again(failure *backend.TaskError, allowed bool) (wait time.Duratio
 	if r.Retry == nil || !allowed || errors.Is(failure.Err, context.Canceled) || errors.Is(failure.Err, backend.ErrClosed) {
 		return 0, false
 	}
-	if r.cancelled(failure.Index) {
+	if r.cancelled(failure) {
 		return 0, false
 	}
 	err := failure.Err
