@@ -46,7 +46,7 @@ func ApplyAsync[R any](ctx context.Context, p *Pool, t Task) *Future[R] {
 		return f
 	}
 	if ctx.Err() != nil {
-		f.finish(nil, f.failure(notRun(reason(ctx))))
+		f.finish(nil, f.failure(notRun(dispatch.Cause(ctx))))
 		return f
 	}
 	if !p.desk.submit(&f.promise) {
@@ -266,7 +266,7 @@ func (f *promise) bind(ctx context.Context, p *Pool) error {
 		return errors.New("parallel: a nil context was given to a call on a Pool; pass context.Background()")
 	}
 	f.ctx.Context = ctx
-	if p == nil || p.pool == nil {
+	if p.missing() {
 		f.pool = deadPool
 		return errNoPool
 	}
@@ -284,7 +284,7 @@ var deadPool = func() *pool {
 
 // watch cancels the future when ctx ends.
 func (f *promise) watch(ctx context.Context) {
-	stop := context.AfterFunc(ctx, func() { f.end(reason(ctx)) })
+	stop := context.AfterFunc(ctx, func() { f.end(dispatch.Cause(ctx)) })
 	f.mu.Lock()
 	f.more().unwatch = stop
 	over := f.state.Load() == ended
@@ -557,7 +557,7 @@ func (f *promise) wait(ctx context.Context) error {
 		ctx = context.Background()
 	}
 	if ctx.Err() != nil {
-		return reason(ctx)
+		return dispatch.Cause(ctx)
 	}
 	if s := scope.From(ctx); s != nil {
 		if t := f.pool.slots.Within(s); t != nil {
@@ -583,7 +583,7 @@ func (f *promise) wait(ctx context.Context) error {
 	case <-f.Done():
 		return nil
 	case <-ctx.Done():
-		return reason(ctx)
+		return dispatch.Cause(ctx)
 	}
 }
 
@@ -601,13 +601,4 @@ func (f *promise) help(ctx context.Context, t *dispatch.Tenure) (helps bool) {
 		return helps
 	})
 	return helps
-}
-
-// reason tells why ctx has ended, so that errors.Is finds both its error and the cause it was given.
-func reason(ctx context.Context) error {
-	err, why := ctx.Err(), context.Cause(ctx)
-	if errors.Is(why, err) {
-		return why
-	}
-	return fmt.Errorf("%w: %w", err, why)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"runtime/debug"
 	"sync"
 
 	"github.com/gojoblib/parallel/backend"
@@ -113,7 +112,7 @@ func On(p *Pool) Option {
 
 func on(p *Pool, entered bool) Option {
 	return onOption{option{optOn, func(c *config) {
-		if p == nil || p.pool == nil {
+		if p.missing() {
 			c.fault("On was given a Pool that is nil, or was not made by NewPool; leave the option out to run elsewhere")
 			return
 		}
@@ -137,12 +136,14 @@ func (terminated) Is(target error) bool { return target == ErrClosed }
 // errNoPool is what a Pool answers with that NewPool has not made, or has failed to make.
 var errNoPool = errors.New("parallel: the Pool is nil, or was not made by NewPool")
 
+func (p *Pool) missing() bool { return p == nil || p.pool == nil }
+
 // Close refuses new work, waits until all that was submitted has ended, callbacks included, and ends the workers: made
 // for defer. It returns what went wrong beside the tasks: a callback that panicked, a PerWorker value that could not be
 // closed, the reason why the pool ended by itself; when called again, nil. A task or callback of the pool must not call it:
 // it would wait for itself.
 func (p *Pool) Close() error {
-	if p == nil || p.pool == nil {
+	if p.missing() {
 		return errNoPool
 	}
 	p.close()
@@ -153,7 +154,7 @@ func (p *Pool) Close() error {
 // worker processes that do not heed that within their Grace (100 ms) are killed. It waits until all has ended, as Close
 // does, and what Close says of its error and of tasks holds here.
 func (p *Pool) Terminate() error {
-	if p == nil || p.pool == nil {
+	if p.missing() {
 		return errNoPool
 	}
 	p.terminate(errTerminated)
@@ -162,7 +163,7 @@ func (p *Pool) Terminate() error {
 
 // Join waits until the pool has ended. Before Close or Terminate, which have waited themselves, it is an error.
 func (p *Pool) Join() error {
-	if p == nil || p.pool == nil {
+	if p.missing() {
 		return errNoPool
 	}
 	p.mu.Lock()
@@ -265,7 +266,8 @@ func (p *pool) over() error {
 	if why := p.refusal(); why != nil {
 		return why
 	}
-	return errTerminated
+	<-p.calls.Context().Done() // it ends just after their run has stopped, by itself
+	return fmt.Errorf("%w: %w", ErrClosed, context.Cause(p.calls.Context()))
 }
 
 func (p *pool) refusalLocked() error {
@@ -327,71 +329,3 @@ func (c *config) join(spec *dispatch.Spec) (leave func(), err error) {
 
 // workers is how many workers of p a run that asks for n gets.
 func (p *pool) workers(n NJobs) int { return min(plan.Workers(int(n), p.slots.Size()), p.slots.Size()) }
-
-// queue makes calls one after the other, in the order in which they come, on a goroutine that is there while there are
-// some.
-type queue struct {
-	mu    sync.Mutex
-	calls []func()
-	busy  bool
-	idle  sync.Cond
-	fault func(error)
-}
-
-func (q *queue) add(call func()) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.calls = append(q.calls, call)
-	if !q.busy {
-		q.busy = true
-		go q.work()
-	}
-}
-
-func (q *queue) work() {
-	for q.next() {
-	}
-}
-
-// next makes one call, whatever becomes of it; false: there is none.
-func (q *queue) next() (more bool) {
-	q.mu.Lock()
-	if len(q.calls) == 0 {
-		q.busy = false
-		if q.idle.L != nil {
-			q.idle.Broadcast()
-		}
-		q.mu.Unlock()
-		return false
-	}
-	call := q.calls[0]
-	q.calls[0] = nil // what it holds can go
-	q.calls = q.calls[1:]
-	q.mu.Unlock()
-	returned := false
-	defer func() {
-		if returned {
-			return
-		}
-		if v := recover(); v != nil {
-			q.fault(fmt.Errorf("a callback: %w", &PanicError{Value: v, Stack: debug.Stack()}))
-			more = true
-			return
-		}
-		q.fault(fmt.Errorf("a callback: %w", ErrGoexit))
-		go q.work()
-	}()
-	call()
-	returned = true
-	return true
-}
-
-// wait returns when there is no call left.
-func (q *queue) wait() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.idle.L = &q.mu
-	for q.busy {
-		q.idle.Wait()
-	}
-}

@@ -9,6 +9,7 @@ import (
 	"github.com/gojoblib/parallel/backend"
 	"github.com/gojoblib/parallel/backend/processes"
 	"github.com/gojoblib/parallel/internal/child"
+	"github.com/gojoblib/parallel/internal/dispatch"
 )
 
 // Process is one call in a worker process of its own, which Spawn has started: multiprocessing.Process.
@@ -90,7 +91,7 @@ func Spawn(ctx context.Context, task Task, opts ...Option) (*Process, error) {
 // unfit returns what is wrong with the options and the task, all of it.
 func (c *config) unfit(task Task) error {
 	if c.ctx.Err() != nil {
-		c.faults = append(c.faults, reason(c.ctx))
+		c.faults = append(c.faults, dispatch.Cause(c.ctx))
 	}
 	fault := errors.Join(c.faults...)
 	var failed []*TaskError
@@ -158,7 +159,7 @@ func (p *Process) Wait(ctx context.Context) (any, error) {
 		select {
 		case <-p.done:
 		case <-ctx.Done():
-			return nil, reason(ctx)
+			return nil, dispatch.Cause(ctx)
 		}
 	}
 	<-p.done

@@ -7,23 +7,13 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/gojoblib/parallel/internal/testkit"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-// tmpfs mounts a file system of so many bytes, if that is allowed here.
-func tmpfs(t *testing.T, size string) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
-		t.Skipf("no file system can be mounted here: %v", err)
-	}
-	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
-	return dir
-}
-
 func TestFullDiskIsAnErrorOfPut(t *testing.T) {
-	d := openDisk(t, tmpfs(t, "1M"), DiskOptions{})
+	d := openDisk(t, testkit.TmpFS(t, "1M"), DiskOptions{})
 	var err error
 	n := 0
 	for ; err == nil && n < 1000; n++ {
@@ -54,7 +44,7 @@ func TestFullDiskIsAnErrorOfPut(t *testing.T) {
 }
 
 func TestReadOnlyFolderIsRead(t *testing.T) {
-	dir := tmpfs(t, "1M")
+	dir := testkit.TmpFS(t, "1M")
 	d := openDisk(t, dir, DiskOptions{})
 	require.NoError(t, d.Put(key(1), Record{Value: []byte("value")}))
 	k := key(2)

@@ -15,21 +15,10 @@ import (
 	"github.com/gojoblib/parallel/memo"
 )
 
-// tmpfs mounts a file system of so many bytes, if that is allowed here.
-func tmpfs(t *testing.T, size string) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
-		t.Skipf("no file system can be mounted here: %v", err)
-	}
-	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
-	return dir
-}
-
 func TestAFullFolderCostsNoCall(t *testing.T) {
 	testkit.Clean(t)
 	said := listen(t)
-	dir := tmpfs(t, "1M")
+	dir := testkit.TmpFS(t, "1M")
 	m := open(t, memo.Options{Dir: dir})
 	ballast, err := os.Create(filepath.Join(dir, "ballast"))
 	require.NoError(t, err)
@@ -70,7 +59,7 @@ func must[T any](v T, err error) T {
 func TestAFolderThatCannotBeWrittenHasHits(t *testing.T) {
 	testkit.Clean(t)
 	said := listen(t)
-	dir := tmpfs(t, "1M")
+	dir := testkit.TmpFS(t, "1M")
 	js := fresh(9)
 	m, err := memo.New(memo.Options{Dir: dir})
 	require.NoError(t, err)
@@ -98,7 +87,7 @@ func TestAFolderThatCannotBeWrittenHasHits(t *testing.T) {
 // What cannot be decoded, nor removed, is computed, not looked at again and again.
 func TestAValueThatCannotBeDecodedNorRemoved(t *testing.T) {
 	testkit.Clean(t)
-	dir := tmpfs(t, "1M")
+	dir := testkit.TmpFS(t, "1M")
 	js := fresh(6)
 	m, err := memo.New(memo.Options{Dir: dir})
 	require.NoError(t, err)

@@ -192,7 +192,7 @@ func (c *carrier) fill() bool {
 		}
 	}
 	if flying == 0 {
-		if stolen := r.steal(); !stolen && r.stream != nil && r.stream.open {
+		if stolen := r.steal(); !stolen && r.isOpen() {
 			c.away = true
 			return false
 		}
@@ -270,8 +270,8 @@ func (c *carrier) send(s span) {
 	}
 	r.mu.Lock()
 	c.flight = append(c.flight, b)
-	if r.stream != nil && r.stream.open {
-		b.doom(r.work)
+	if r.isOpen() {
+		b.doom(r)
 	}
 	c.sending = true
 	r.mu.Unlock()
@@ -422,43 +422,33 @@ func (c *carrier) began(b *batch, k int) {
 		if b.timer != nil {
 			b.timer.Stop()
 		}
-		b.timer = time.AfterFunc(r.patience(), func() { c.expire(b, k) })
+		b.timer = time.AfterFunc(r.patience(), func() { c.expire(b, k, backend.ErrTimeout, r.late, r.patience()) })
 	}
 	r.mu.Unlock()
 }
 
-// expire kills the worker whose call k has not returned in time.
-func (c *carrier) expire(b *batch, k int) {
-	r := c.run
-	r.mu.Lock()
-	late := b.current == k && k < b.limit && !b.answered[k]
-	if late && c.log.waiting() { // its answer may be there, and not heard, as an Observer takes its time
-		b.timer = time.AfterFunc(r.patience(), func() { c.expire(b, k) })
+// expire kills the worker, giving it that cause, whose call k has not returned in time: why is what the call fails with.
+// Its answer may be there and not be heard, as an Observer takes its time: then it has as much time again.
+func (c *carrier) expire(b *batch, k int, cause, why error, patience time.Duration) {
+	c.run.mu.Lock()
+	late := b.current <= k && k < b.limit && !b.answered[k] // it has not begun another
+	if late && c.log.waiting() {
+		c.kills = append(c.kills, time.AfterFunc(patience, func() { c.expire(b, k, cause, why, patience) }))
 		late = false
 	}
 	if late {
-		c.expired, c.late, c.why = b, k, r.late
+		c.expired, c.late, c.why = b, k, why
 	}
-	r.mu.Unlock()
+	c.run.mu.Unlock()
 	if late {
-		c.link.Kill(backend.ErrTimeout)
+		c.link.Kill(cause)
 	}
 }
 
 // end sees to it that the worker ends if a call, the last of b that it has begun and will, has not returned within Grace.
 // The caller holds the lock, and ends the call's context.
 func (c *carrier) end(b *batch, d doom) {
-	c.kills = append(c.kills, time.AfterFunc(c.grace, func() {
-		c.run.mu.Lock()
-		late := !b.answered[d.k]
-		if late {
-			c.expired, c.late, c.why = b, d.k, d.why
-		}
-		c.run.mu.Unlock()
-		if late {
-			c.link.Kill(d.why)
-		}
-	}))
+	c.kills = append(c.kills, time.AfterFunc(c.grace, func() { c.expire(b, d.k, d.why, d.why, c.grace) }))
 }
 
 func (c *carrier) done(b *batch, n backend.Report) {
@@ -644,7 +634,7 @@ func (r *run) steal() bool {
 func (c *carrier) halt() {
 	r := c.run
 	if r.Context.Err() != nil {
-		r.stop(cause(r.Context)) // before anything is taken back and handed out again
+		r.stop(Cause(r.Context)) // before anything is taken back and handed out again
 	}
 	r.mu.Lock()
 	ids := lo.Map(c.flight, func(b *batch, _ int) uint64 { return b.id })

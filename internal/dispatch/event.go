@@ -492,6 +492,13 @@ func (l *log) lap() (took time.Duration) {
 	return took
 }
 
+// tellAll tells several.
+func (r *run) tellAll(events []Event) {
+	for _, e := range events {
+		r.tell(e)
+	}
+}
+
 // tell passes an event on to who listens.
 func (r *run) tell(e Event) {
 	if r.teller != nil {

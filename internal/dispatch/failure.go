@@ -49,7 +49,7 @@ func (r *run) fail(i, attempt, worker int, took time.Duration, err error, again 
 
 	r.mu.Lock()
 	if r.Context.Err() != nil {
-		r.stopLocked(cause(r.Context)) // calls notice it before the run has been told
+		r.stopLocked(Cause(r.Context)) // calls notice it before the run has been told
 	}
 	switch {
 	case r.stopped.Load() && causedBy(r.ctx, err):
@@ -91,11 +91,7 @@ func (r *run) fail(i, attempt, worker int, took time.Duration, err error, again 
 
 // cancelled reports whether the call that has failed was cancelled, by itself, and adds why.
 func (r *run) cancelled(failure *backend.TaskError) bool {
-	w, ok := r.work.(Canceller)
-	if !ok {
-		return false
-	}
-	why := w.Cancelled(failure.Index)
+	why := r.whyCancelled(failure.Index)
 	if why != nil {
 		failure.Err = errors.Join(failure.Err, why)
 	}

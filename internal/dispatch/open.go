@@ -39,6 +39,9 @@ func NewOpen(spec Spec, work Work) *Open {
 	return o
 }
 
+// isOpen reports whether r is the run of an Open.
+func (r *run) isOpen() bool { return r.stream != nil && r.stream.open }
+
 // Put makes the calls below n known: their number is n now. Callers see to it that it only grows.
 func (o *Open) Put(n int) { o.run.avail.Store(int64(n)) }
 
@@ -90,9 +93,7 @@ func (r *run) forsake() {
 		}
 	}
 	r.mu.Unlock()
-	for _, e := range untold {
-		r.tell(e)
-	}
+	r.tellAll(untold)
 }
 
 // Done is closed when the run has ended: every call that was started has.
@@ -169,7 +170,7 @@ func (r *run) replace(s *seat) {
 	switch {
 	case r.Pool == nil:
 		r.hire()
-	case r.stream != nil && r.stream.open:
+	case r.isOpen():
 		r.rest(s)
 	default:
 		r.cede(s)
@@ -332,9 +333,7 @@ func (r *run) end(i int, why error) (ended, never bool) {
 		return false, false
 	}
 	r.mu.Unlock()
-	for _, e := range untold {
-		r.tell(e)
-	}
+	r.tellAll(untold)
 	r.made(i, false, 0)
 	r.settle(0)
 	return true, never
@@ -375,14 +374,20 @@ type doom struct {
 type Canceller interface{ Cancelled(i int) error }
 
 // doom notes the calls of a batch that were cancelled before it was there to be found.
-func (b *batch) doom(w Work) {
-	if w, ok := w.(Canceller); ok {
-		for k := range b.answered {
-			if why := w.Cancelled(b.number(k)); why != nil {
-				b.doomed = append(b.doomed, doom{k, why})
-			}
+func (b *batch) doom(r *run) {
+	for k := range b.answered {
+		if why := r.whyCancelled(b.number(k)); why != nil {
+			b.doomed = append(b.doomed, doom{k, why})
 		}
 	}
+}
+
+// whyCancelled returns why call i was cancelled by itself; nil: it was not.
+func (r *run) whyCancelled(i int) error {
+	if w, ok := r.work.(Canceller); ok {
+		return w.Cancelled(i)
+	}
+	return nil
 }
 
 // find returns which call of the batch is call i of the run, or -1.

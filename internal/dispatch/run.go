@@ -103,9 +103,8 @@ type run struct {
 	back      []span // calls that came back, to be claimed again
 	idle      []*seat
 	naps      map[int]*nap   // calls that wait for somebody else's result
-	endless   bool           // it is a stream that has not begun
-	forsaken  []int          // of those, the ones that the stop has found waiting for their time
 	waiting   map[int]*retry // calls that have failed and are tried again, until one attempt ends it
+	forsaken  []int          // of those, the ones that the stop has found waiting for their time
 	failed    []*backend.TaskError
 	cause     error      // what stopped the run, when it was not a failed task
 	faulty    sync.Mutex // of faults
@@ -118,6 +117,7 @@ type run struct {
 	abandoned int    // calls given up that still run
 	stillborn int    // workers lost in a row that gave no news
 	ended     bool   // the last worker has left
+	endless   bool   // it is a stream that has not begun
 
 	attention
 }
@@ -144,7 +144,7 @@ func Do(spec Spec, work Work, n int) *backend.RunError {
 		return spec.unheard(work, n, nil)
 	}
 	if spec.Context.Err() != nil {
-		return spec.unheard(work, n, &backend.RunError{NotRun: n, Cause: cause(spec.Context), Missing: []backend.Range{{Lo: 0, Hi: n}}})
+		return spec.unheard(work, n, &backend.RunError{NotRun: n, Cause: Cause(spec.Context), Missing: []backend.Range{{Lo: 0, Hi: n}}})
 	}
 	r := newRun(spec, work)
 	r.avail.Store(int64(n))
@@ -173,7 +173,7 @@ func (r *run) start(n int) {
 	r.hear()
 	if r.Context.Done() != nil {
 		// The caller's context stops the run by itself: no worker polls it.
-		r.unhook = context.AfterFunc(r.Context, func() { r.stop(cause(r.Context)) })
+		r.unhook = context.AfterFunc(r.Context, func() { r.stop(Cause(r.Context)) })
 	}
 	if r.Pool != nil {
 		r.enter(n)
@@ -267,7 +267,7 @@ func (r *run) hire() {
 	r.Tally.stop(Hiring, from)
 	if err != nil {
 		if r.Context.Err() != nil {
-			err = cause(r.Context) // it was not the backend's fault
+			err = Cause(r.Context) // it was not the backend's fault
 		} else {
 			err = fmt.Errorf("cannot start a worker of backend %s: %w", r.Backend.Traits().Name, err)
 		}
@@ -347,7 +347,7 @@ const hireAgain = 100 * time.Millisecond
 
 // leftOthers counts a worker out, in an open run for a while, unless it is the last.
 func (r *run) leftOthers() bool {
-	if s := r.stream; s != nil && s.open && r.workers.Load()-s.spare.Load() > 1 {
+	if r.isOpen() && r.workers.Load()-r.stream.spare.Load() > 1 {
 		r.Pool.release()
 		time.AfterFunc(hireAgain, r.restart)
 		return true
@@ -511,7 +511,7 @@ func (r *run) giveBackLocked(s span) {
 		r.back = append(r.back, s)
 		r.nback.Add(1)
 		n := s.hi - s.lo
-		for n -= r.rouseLocked(n); n > 0 && r.stream != nil && r.stream.open && r.stream.draft(); n-- {
+		for n -= r.rouseLocked(n); n > 0 && r.isOpen() && r.stream.draft(); n-- {
 			r.engage() // all that could be roused are away
 		}
 	}
@@ -520,15 +520,15 @@ func (r *run) giveBackLocked(s span) {
 // settle counts n calls as ended for good.
 func (r *run) settle(n int) {
 	if r.settled.Add(int64(n)) == r.avail.Load() { // the last call that might have come back has not
-		switch open := r.stream != nil && r.stream.open; {
-		case !open:
+		switch {
+		case !r.isOpen():
 			r.rouse(math.MaxInt)
 		case r.stream.closing.Load(): // else others will come
 			r.rouse(math.MaxInt)
 			r.dismiss()
 		}
 	}
-	if r.stream != nil && !r.stream.open {
+	if r.stream != nil && !r.isOpen() {
 		r.stream.feeder.open()
 	}
 }
@@ -578,11 +578,7 @@ func (e *stopError) Unwrap() error        { return e.first }
 // was not, the run having been stopped.
 func (r *run) keepLast() {
 	var last []Event
-	defer func() {
-		for _, e := range last {
-			r.tell(e)
-		}
-	}()
+	defer func() { r.tellAll(last) }()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ended = true
@@ -679,8 +675,8 @@ func (r *run) missing(n int) []backend.Range {
 	return all
 }
 
-// cause tells why ctx has ended, so that errors.Is finds both its error and the cause it was given.
-func cause(ctx context.Context) error {
+// Cause tells why ctx has ended, so that errors.Is finds both its error and the cause it was given.
+func Cause(ctx context.Context) error {
 	err, why := ctx.Err(), context.Cause(ctx)
 	if why == nil || errors.Is(why, err) {
 		return why

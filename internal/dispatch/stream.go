@@ -110,7 +110,7 @@ func (src *Source) room() bool {
 // The error is a fault of the run: the failures of calls were given to Work.Fail.
 func Stream(spec StreamSpec, work Work, feed func(*Source), yield func(i int) bool) *backend.RunError {
 	if spec.Context.Err() != nil {
-		return spec.unheard(work, -1, &backend.RunError{Cause: cause(spec.Context)})
+		return spec.unheard(work, -1, &backend.RunError{Cause: Cause(spec.Context)})
 	}
 	r := newRun(spec.Spec, work)
 	s := &stream{run: r, ordered: spec.Ordered, fixed: spec.Window > 0, feeder: newGate(), consumer: newGate()}
@@ -190,7 +190,7 @@ func (s *stream) feed(feed func(*Source)) {
 		r := s.run
 		r.mu.Lock()
 		if r.Context.Err() != nil {
-			r.stopLocked(cause(r.Context)) // it may have ended for that, before the run has been told
+			r.stopLocked(Cause(r.Context)) // it may have ended for that, before the run has been told
 		}
 		s.closed, s.panicked, s.short = true, v, r.stopped.Load()
 		r.rouseLocked(len(r.idle))
