@@ -149,13 +149,19 @@ func (c *config) attend(spec *dispatch.Spec) {
 	if c.observer != nil {
 		listen("Observe", &audience{Observer: c.observer, ctx: c.ctx, run: run})
 	}
-	if c.trace != nil {
-		listen("Trace", c.trace.track(run))
-	}
 	watch := func(counts func() dispatch.Counts) (over func()) { return func() {} }
 	if c.progress != nil {
 		label := labelOf(c.caller, run.Func)
 		watch = func(counts func() dispatch.Counts) func() { return show(c.progress, label, counts) }
+		spec.Watch = watch
+	}
+	if c.trace != nil {
+		listen("Trace", c.trace.track(run))
+		inner := watch
+		watch = func(counts func() dispatch.Counts) func() {
+			c.trace.enter()
+			return inner(counts)
+		}
 		spec.Watch = watch
 	}
 	if c.explain != nil {

@@ -54,6 +54,7 @@ type tracer struct {
 type document struct {
 	mu    sync.Mutex
 	runs  int       // under way
+	open  bool      // it has begun, and not ended
 	epoch time.Time // what times are counted from: the first run's beginning
 	end   int64     // where in a file the last document ends; 0: not known
 	empty bool      // the document has no event yet
@@ -98,17 +99,25 @@ type file interface {
 	Truncate(size int64) error
 }
 
-// enter begins a document, if there is none.
-func (t *tracer) enter(at time.Time) (since time.Duration) {
+// enter counts a run in: at its beginning, of which the tracer hears only later, when runs inside of it may have ended.
+func (t *tracer) enter() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.epoch.IsZero() {
-		t.epoch = at
+		t.epoch = time.Now()
 	}
-	if t.runs++; t.runs == 1 && !t.reopen() {
+	t.runs++
+}
+
+// begin begins a document, if there is none, for a run that began at that time.
+func (t *tracer) begin(at time.Time) (since time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.open && !t.reopen() {
 		t.empty, t.err = true, nil
 		t.write([]byte("["))
 	}
+	t.open = true
 	return at.Sub(t.epoch)
 }
 
@@ -150,7 +159,7 @@ func (t *tracer) leave() error {
 		return t.err
 	}
 	t.write([]byte(traceEnd))
-	t.end = 0
+	t.open, t.end = false, 0
 	if f, ok := t.w.(file); ok && t.err == nil {
 		if at, err := f.Seek(0, io.SeekCurrent); err == nil {
 			t.end = at
@@ -205,7 +214,7 @@ type strip struct {
 func (t *tracer) track(run *RunInfo) *track { return &track{tracer: t, run: run} }
 
 func (t *track) Begin(_ dispatch.Work, _ int, at time.Time) error {
-	t.since = t.enter(at)
+	t.since = t.begin(at)
 	t.meta("process_name", 0, fmt.Sprintf("%s, run %d: %d workers (%s)", labelOf(t.run.Caller, t.run.Func), t.run.ID, t.run.Workers, t.run.Backend))
 	t.meta("thread_name", 0, "run")
 	return t.err
